@@ -1,0 +1,1 @@
+"""The kindling command: a client of the public API, and a local cluster."""

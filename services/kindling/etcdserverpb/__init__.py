@@ -1,0 +1,1 @@
+"""Generated from protos/etcdserverpb: the part of etcd's v3 API that Kindling speaks."""

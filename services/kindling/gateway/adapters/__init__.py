@@ -1,0 +1,1 @@
+"""The gateway's outside world: tokenizers, the scheduler, workers."""

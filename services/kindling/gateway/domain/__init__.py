@@ -1,0 +1,1 @@
+"""Pure rules of the gateway: text from tokens, stop sequences, the OpenAI schema."""

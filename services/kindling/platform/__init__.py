@@ -1,0 +1,1 @@
+"""What every service stands on: settings, logs, telemetry, errors, processes, gRPC, etcd. Knows no word of LLMs."""

@@ -1,0 +1,1 @@
+"""An asyncio client of etcd's v3 API."""

@@ -1,0 +1,1 @@
+"""The scheduler: places each cold start where it will be ready soonest."""

@@ -1,0 +1,1 @@
+"""The scheduler's outside world: etcd, workers, storage managers."""

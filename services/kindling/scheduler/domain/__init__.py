@@ -1,0 +1,1 @@
+"""The policy: pure code over values, (view, request, now) to decision."""

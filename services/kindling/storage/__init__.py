@@ -1,0 +1,1 @@
+"""The storage manager: one per node, keeps checkpoints across the node's tiers."""

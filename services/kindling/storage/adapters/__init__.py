@@ -1,0 +1,1 @@
+"""The storage manager's outside world: disks, shared memory, sockets, etcd."""

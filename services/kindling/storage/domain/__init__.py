@@ -1,0 +1,1 @@
+"""Pure rules of the storage manager: the chunk pool's book-keeping, residency, eviction."""

@@ -1,0 +1,1 @@
+"""Generated from protos/kindling/v1: the public wire types."""

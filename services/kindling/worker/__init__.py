@@ -1,0 +1,1 @@
+"""The inference worker: one per accelerator, runs models."""

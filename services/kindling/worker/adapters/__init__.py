@@ -1,0 +1,1 @@
+"""The worker's outside world: engines, mapped checkpoints, the storage manager, etcd."""

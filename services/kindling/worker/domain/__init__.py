@@ -1,0 +1,1 @@
+"""Pure rules of the worker: generations, sampling parameters, instances."""
