@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything else serves those who change the code.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUF := .tools/node_modules/.bin/buf
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What `pip` and `npm` put here is rebuilt when these files change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+$(BUF):
+	mkdir -p .tools
+	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@1.75.0
+
+.PHONY: help install demo test lint format protos protos-lint clean
+help: ## Say what can be made.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## Make the virtual environment.
+
+demo: install ## Start a cluster, deploy a model, chat with it, show how fast it starts. MODEL=DIR uses your own.
+	$(BIN)/kindling demo $(if $(MODEL),--source '$(MODEL)')
+
+test: install lint ## Run every check that needs no GPU and no Docker.
+	$(BIN)/pytest
+
+lint: install protos-lint ## Check style, types, imports and protos.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: install ## Generate Python from protos/.
+	$(BIN)/python protos/generate.py
+
+protos-lint: $(BUF)
+	cd protos && ../$(BUF) lint
+
+clean: ## Remove what was built.
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
