@@ -1,0 +1,74 @@
+"""Runs a service: logs, telemetry, signals, exit codes."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
+
+from opentelemetry.sdk.metrics.export import MetricReader
+
+from kindling.platform.errors import KindlingError
+from kindling.platform.logging import configure_logging, get_logger
+from kindling.platform.settings import ServiceSettings
+from kindling.platform.telemetry import configure_telemetry
+
+EXIT_FAILURE = 1
+
+
+class Shutdown:
+    """Tells a service that it was asked to stop; asking twice changes nothing."""
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+
+    def listen(self) -> None:
+        """Ask for shutdown on SIGTERM and SIGINT from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.requested.set)
+
+
+Serve = Callable[[Shutdown], Awaitable[None]]
+
+
+def run_service(
+    name: str, settings: ServiceSettings, serve: Serve, *, instance_id: str = "", readers: Sequence[MetricReader] = ()
+) -> NoReturn:
+    """Run ``serve`` until it returns, and exit: 0 after a clean shutdown, 1 with one clear log line otherwise."""
+    configure_logging(name, settings.log_level)
+    telemetry = configure_telemetry(name, instance_id, readers)
+    try:
+        code = asyncio.run(_serve(name, serve))
+    finally:
+        telemetry.shutdown()
+    sys.exit(code)
+
+
+async def _serve(name: str, serve: Serve) -> int:
+    log = get_logger("kindling.process")
+    shutdown = Shutdown()
+    shutdown.listen()
+    try:
+        await serve(shutdown)
+    except Exception as error:  # noqa: BLE001 - the process runner is one of the two places that catch everything
+        _log_failure(name, error)
+        return EXIT_FAILURE
+    log.info("service_stopped", name=name)
+    return 0
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    logger = get_logger("kindling.process")
+    expected = _only_error(error)
+    if isinstance(expected, KindlingError):
+        logger.error("service_failed", name=name, reason=expected.reason, message=expected.message, **expected.metadata)
+    else:
+        logger.error("service_crashed", name=name, exc_info=error)
+
+
+def _only_error(error: BaseException) -> BaseException:
+    """Unwrap exception groups (of task groups) that hold a single error."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
