@@ -8,6 +8,7 @@ BUF := .tools/node_modules/.bin/buf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What `pip` and `npm` put here is rebuilt when these files change.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@PYTHON=$(PYTHON) .ci/system-packages
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
 	touch $@

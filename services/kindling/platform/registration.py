@@ -44,8 +44,8 @@ class Registration:
         while True:
             try:
                 await self._run_on_one_lease()
-            except _OUTAGE as error:
-                log.warning("registration_interrupted", reason=error.reason, message=error.message)
+            except* _OUTAGE as group:
+                log.warning("registration_interrupted", errors=[str(error) for error in group.exceptions])
 
     async def _run_on_one_lease(self) -> None:
         async with self._etcd.lease(self._ttl_seconds) as lease, asyncio.TaskGroup() as tasks:
