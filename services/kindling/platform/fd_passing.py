@@ -1,0 +1,163 @@
+"""Hands open file descriptors and what they hold from one process to another of the same machine, both ends.
+
+A client connects to a Unix socket and sends one line, ``{"token": "..."}``. The server answers with messages, each a
+4-byte big-endian length and that much JSON: ``{"partition", "size_bytes", "extents": [{"file_offset", "length", "fd",
+"fd_offset"}], "last"}``, where ``fd`` counts the descriptors of that message. Descriptors ride on a message's first
+byte.
+"""
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kindling.platform.errors import DataLossError, PermissionDeniedError, UnavailableError
+
+MAX_FDS_PER_MESSAGE = 250  # the kernel's SCM_MAX_FD is 253
+_LENGTH = struct.Struct(">I")
+_MAX_MESSAGE_BYTES = 2**20
+_MAX_TOKEN_LINE_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """``length`` bytes at ``file_offset`` of a partition are those at ``fd_offset`` of the ``fd``-th descriptor."""
+
+    file_offset: int
+    length: int
+    fd: int
+    fd_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentMessage:
+    """Some extents of one partition, in file order; ``last`` ends the whole answer."""
+
+    partition: int
+    size_bytes: int
+    extents: tuple[Extent, ...]
+    last: bool
+
+
+def send_with_fds(connection: socket.socket, payload: dict[str, Any], fds: Sequence[int]) -> None:
+    """Send one message with its descriptors over a blocking Unix stream socket; the caller keeps its descriptors."""
+    body = json.dumps(payload, separators=(",", ":")).encode()
+    data = _LENGTH.pack(len(body)) + body
+    sent = socket.send_fds(connection, [data], list(fds)) if fds else connection.send(data)
+    connection.sendall(data[sent:])
+
+
+def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Receive one message; the caller owns the descriptors.
+
+    Raises UnavailableError with reason HANDOVER_CLOSED if the peer closes early.
+    """
+    head, fds, flags, _ = socket.recv_fds(connection, _LENGTH.size, MAX_FDS_PER_MESSAGE)
+    try:
+        if flags & socket.MSG_CTRUNC:
+            raise _garbled("descriptors were cut off; raise this process's limit of open files (ulimit -n)")
+        if not head:
+            raise _closed()
+        (length,) = _LENGTH.unpack(head + _receive_exactly(connection, _LENGTH.size - len(head)))
+        if length > _MAX_MESSAGE_BYTES:
+            raise _garbled(f"a message of {length} bytes was announced")
+        payload: dict[str, Any] = json.loads(_receive_exactly(connection, length))
+    except BaseException:
+        close_all(fds)
+        raise
+    return payload, fds
+
+
+def send_extents(connection: socket.socket, message: ExtentMessage, fds: Sequence[int]) -> None:
+    """Send ``message``; its extents count into ``fds``."""
+    send_with_fds(connection, asdict(message), fds)
+
+
+def request_extents(
+    socket_path: Path, token: str, *, timeout_seconds: float = 10.0
+) -> Iterator[tuple[ExtentMessage, list[int]]]:
+    """Connect, prove the lease with ``token`` and yield each message with its descriptors, which the caller owns.
+
+    Raises PermissionDeniedError with reason TOKEN_REFUSED if the server does not know the token, UnavailableError with
+    reason HANDOVER_CLOSED if it goes away, and OSError if the socket is not there or is too slow.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_seconds)
+        connection.connect(str(socket_path))
+        connection.sendall(json.dumps({"token": token}).encode() + b"\n")
+        last = False
+        while not last:
+            payload, fds = receive_with_fds(connection)
+            message = _parse_message(payload, fds)
+            last = message.last
+            yield message, fds
+
+
+def receive_token(connection: socket.socket) -> str:
+    """Return the token that a client sent; PermissionDeniedError if what it sent is no token line."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = connection.recv(_MAX_TOKEN_LINE_BYTES)
+        if not piece or len(line) > _MAX_TOKEN_LINE_BYTES:
+            raise _refused("the client sent no token")
+        line += piece
+    try:
+        token = json.loads(line)["token"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused("the client sent no token") from error
+    return str(token)
+
+
+def send_refusal(connection: socket.socket) -> None:
+    """Tell the client that its token is not known, or was used before."""
+    send_with_fds(connection, {"error": "TOKEN_REFUSED"}, [])
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors."""
+    for fd in fds:
+        os.close(fd)
+
+
+def _parse_message(payload: dict[str, Any], fds: list[int]) -> ExtentMessage:
+    if "error" in payload:
+        raise _refused("the storage manager does not know this token, or it was used before; open the checkpoint anew")
+    try:
+        extents = tuple(Extent(**extent) for extent in payload["extents"])
+        message = ExtentMessage(payload["partition"], payload["size_bytes"], extents, payload["last"])
+    except (KeyError, TypeError) as error:
+        close_all(fds)
+        raise _garbled(f"a message lacks something: {error}") from error
+    if any(not 0 <= extent.fd < len(fds) for extent in extents):
+        close_all(fds)
+        raise _garbled("an extent names a descriptor that did not come with it")
+    return message
+
+
+def _receive_exactly(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        piece = connection.recv(length - len(data))
+        if not piece:
+            raise _closed()
+        data += piece
+    return bytes(data)
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError(
+        "the storage manager closed the connection before the hand-over was complete; open the checkpoint again",
+        reason="HANDOVER_CLOSED",
+    )
+
+
+def _garbled(what: str) -> DataLossError:
+    return DataLossError(f"the hand-over of shared memory went wrong: {what}", reason="HANDOVER_GARBLED")
+
+
+def _refused(message: str) -> PermissionDeniedError:
+    return PermissionDeniedError(message, reason="TOKEN_REFUSED")
