@@ -7,6 +7,8 @@ from kindling.platform.errors import InvalidArgumentError
 
 MAX_TEMPERATURE = 2.0
 MAX_TOP_LOGPROBS = 20
+SMALLEST_TEMPERATURE = 1e-5
+"""Anything lower is greedy: logits divided by less would leave float32's range."""
 MAX_UINT32 = 2**32 - 1
 MAX_UINT64 = 2**64 - 1
 
@@ -46,15 +48,15 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         """Whether the likeliest token is taken, without a draw."""
-        return self.temperature == 0
+        return self.temperature < SMALLEST_TEMPERATURE
 
 
-def _require_number(field: str, value: float, maximum: float) -> None:
+def _require_number(field: str, value: object, maximum: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not 0 <= value <= maximum:
         raise _invalid(field, value, f"a number from 0 to {maximum:g}")
 
 
-def _require_integer(field: str, value: int, minimum: int, maximum: int) -> None:
+def _require_integer(field: str, value: object, minimum: int, maximum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         raise _invalid(field, value, f"an integer from {minimum} to {maximum}")
 

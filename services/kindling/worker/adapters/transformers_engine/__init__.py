@@ -1,0 +1,7 @@
+"""The engine over Hugging Face transformers."""
+
+from kindling.worker.adapters.transformers_engine.architectures import is_supported, supported_architectures
+from kindling.worker.adapters.transformers_engine.directory_source import DirectoryWeightSource
+from kindling.worker.adapters.transformers_engine.engine import TransformersEngine
+
+__all__ = ["DirectoryWeightSource", "TransformersEngine", "is_supported", "supported_architectures"]

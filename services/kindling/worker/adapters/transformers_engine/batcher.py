@@ -1,0 +1,90 @@
+"""Decides what each step runs: who is let in, how much of whose prompt, who gives way when memory is short."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from kindling.worker.adapters.transformers_engine.kv_cache import KvCache
+from kindling.worker.adapters.transformers_engine.packing import Chunk
+from kindling.worker.domain.progress import Progress
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A generation in the engine: ``computed`` of its tokens have their keys and values in the cache."""
+
+    progress: Progress
+    computed: int = 0
+
+    @property
+    def owner(self) -> str:
+        """The name under which it holds KV cache."""
+        return self.progress.generation_id
+
+    @property
+    def pending(self) -> int:
+        """Tokens that must go through the model before the next one can be chosen; 1 while decoding."""
+        return len(self.progress.token_ids) - self.computed
+
+    def chunk(self, tokens: int) -> Chunk:
+        """Return the next ``tokens`` of the pending ones."""
+        end = self.computed + tokens
+        token_ids = tuple(self.progress.token_ids[self.computed : end])
+        return Chunk(self.owner, token_ids, self.computed, last=end == len(self.progress.token_ids))
+
+
+class Batcher:
+    """Generations that run, oldest first, and those that wait, in the order in which they will be let in.
+
+    A generation is let in when its tokens so far fit the cache. When one that runs needs more and nothing is left, the
+    youngest gives its cache up and waits at the front, to be computed anew. The oldest never gives way to another, and
+    nobody is taken in who could not finish alone, so somebody always advances.
+    """
+
+    def __init__(self, cache: KvCache, *, max_batch_tokens: int, max_running: int) -> None:
+        self.running: list[Sequence] = []
+        self.waiting: deque[Sequence] = deque()
+        self._cache = cache
+        self._max_batch_tokens = max_batch_tokens
+        self._max_running = min(max_running, max_batch_tokens)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a generation and free its cache."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        else:
+            self.waiting.remove(sequence)
+        self._cache.release(sequence.owner)
+
+    def plan(self) -> list[Chunk]:
+        """Choose the chunks of the next step and reserve their cache: one token of each that decodes, then prompts."""
+        self._admit()
+        chunks: dict[str, Chunk] = {}
+        budget = self._max_batch_tokens
+        for sequence in sorted(self.running, key=lambda sequence: sequence.pending > 1):
+            tokens = min(sequence.pending, budget)
+            if tokens > 0 and self._reserve(sequence, sequence.computed + tokens):
+                chunks[sequence.owner] = sequence.chunk(tokens)
+                budget -= tokens
+        running = {sequence.owner for sequence in self.running}
+        return [chunk for owner, chunk in chunks.items() if owner in running]
+
+    def _admit(self) -> None:
+        while self.waiting and len(self.running) < self._max_running:
+            sequence = self.waiting[0]
+            if not self._cache.reserve(sequence.owner, len(sequence.progress.token_ids)):
+                return
+            self.running.append(self.waiting.popleft())
+
+    def _reserve(self, sequence: Sequence, tokens: int) -> bool:
+        """Have room for ``tokens`` of a running generation; False if it had to give way."""
+        while sequence in self.running:
+            if self._cache.reserve(sequence.owner, tokens):
+                return True
+            self._preempt(self.running[-1])
+        return False
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._cache.release(sequence.owner)
+        sequence.computed = 0
+        self.waiting.appendleft(sequence)

@@ -1,0 +1,80 @@
+"""An instance as others see it: what it runs, how its start went, what it is doing."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Tier(enum.Enum):
+    """Where bytes of a checkpoint come from, fastest first."""
+
+    GPU = "gpu"
+    DRAM = "dram"
+    SSD = "ssd"
+    REMOTE = "remote"
+
+
+class InstanceState(enum.Enum):
+    """What an instance is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """What is asked for: ``digest`` names the checkpoint, ``model`` is the name that people call it by."""
+
+    instance_id: str
+    model: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How much of a checkpoint is where it is needed; ``tier`` is the slowest that bytes have come from."""
+
+    loaded_bytes: int = 0
+    total_bytes: int = 0
+    tier: Tier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierTraffic:
+    """Bytes that came from one tier, and the seconds during which some did."""
+
+    tier: Tier
+    bytes_read: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a finished start was made of.
+
+    ``load_seconds`` is to the last chunk in memory, ``init_seconds`` what building the model took after that,
+    ``total_seconds`` until the instance could compute.
+    """
+
+    traffic: tuple[TierTraffic, ...] = ()
+    load_seconds: float = 0.0
+    init_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """An instance at one moment; ``report`` is there from when it is ready."""
+
+    spec: InstanceSpec
+    state: InstanceState
+    generation_ids: tuple[str, ...]
+    report: LoadReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """What a worker runs at one moment, whole."""
+
+    instances: tuple[InstanceView, ...]
+    draining: bool
