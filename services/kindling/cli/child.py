@@ -1,0 +1,146 @@
+"""A child process of the local cluster: tied to our life, logged to a file, restarted when it dies."""
+
+import asyncio
+import enum
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from kindling.platform.clock import Clock
+from kindling.platform.errors import InternalError
+
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 10.0
+# A child that lived this long is not in a crash loop.
+STEADY_SECONDS = 30.0
+_TETHER = str(Path(__file__).with_name("tether.py"))
+_LOG_TAIL_LINES = 12
+_LOG_TAIL_BYTES = 16 * 1024
+
+
+class Role(enum.Enum):
+    """What a child is; also the order in which children stop."""
+
+    GATEWAY = "gateway"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+    STORAGE = "storage"
+    ETCD = "etcd"
+
+
+class Child:
+    """A program, run as a child process; at most one process of it at a time.
+
+    Its session is its own, so that Ctrl-C in the terminal reaches the supervisor alone, which stops children in order.
+    """
+
+    def __init__(self, name: str, role: Role, argv: Sequence[str], env: Mapping[str, str], log_path: Path) -> None:
+        self.name = name
+        self.role = role
+        self.log_path = log_path
+        self.restarts = 0
+        self._argv = list(argv)
+        self._env = dict(env)
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._changing = asyncio.Lock()
+
+    @property
+    def pid(self) -> int:
+        """The process's id; asking before :meth:`start` is a bug."""
+        return self._running().pid
+
+    async def start(self) -> None:
+        """Start the process, its output appended to the log file; nothing happens once :meth:`stop` was called."""
+        async with self._changing:
+            if not self._stopping:
+                self._process = await self._spawn()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        command = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *self._argv]
+        with self.log_path.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                start_new_session=True,
+            )
+
+    async def wait(self) -> int:
+        """Return the exit status of the present process once it has ended; negative numbers are signals."""
+        return await self._running().wait()
+
+    async def fail_when_gone(self) -> NoReturn:
+        """Raise CHILD_DIED with the end of the log once the process has ended."""
+        status = await self.wait()
+        raise InternalError(
+            f"{self.name} ended ({describe_status(status)}) while the cluster started. "
+            f"Its log, {self.log_path}, ends:\n{log_tail(self.log_path)}",
+            reason="CHILD_DIED",
+            metadata={"child": self.name, "status": str(status), "log": str(self.log_path)},
+        )
+
+    async def supervise(self, clock: Clock, notify: Callable[[str], None]) -> None:
+        """Start the process anew whenever it ends, with growing pauses if it keeps ending, until :meth:`stop`."""
+        backoff_seconds = FIRST_BACKOFF_SECONDS
+        while True:
+            born = clock.now()
+            status = await self.wait()
+            if self._stopping:
+                return
+            if clock.now() - born >= STEADY_SECONDS:
+                backoff_seconds = FIRST_BACKOFF_SECONDS
+            notify(f"{self.name} ended ({describe_status(status)}); starting it again (log: {self.log_path})")
+            await clock.sleep(backoff_seconds)
+            backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
+            self.restarts += 1
+            await self.start()
+
+    async def stop(self, grace_seconds: float) -> bool:
+        """End the process: SIGTERM, and SIGKILL after the grace. Return whether it ended by itself."""
+        async with self._changing:
+            self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return True
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await process.wait()
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            await process.wait()
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            self._running().send_signal(number)
+        except ProcessLookupError:
+            return
+
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process
+
+
+def describe_status(status: int) -> str:
+    """Return an exit status to read."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log file, indented."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  (it is empty)"

@@ -1,0 +1,114 @@
+"""The public gRPC API as the command line calls it."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from kindling.platform.errors import UnavailableError
+from kindling.platform.rpc.channel import open_channel, remote_errors
+from kindling.v1 import (
+    checkpoint_pb2,
+    cluster_pb2,
+    cluster_pb2_grpc,
+    generation_pb2,
+    generation_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+)
+
+DEFAULT_ADDRESS = "127.0.0.1:8081"
+CONNECT_SECONDS = 5.0
+CALL_SECONDS = 30.0
+# Deleting and evicting wait until generations are done and files are gone.
+MUTATION_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterClient:
+    """Calls of a reachable cluster; each raises the :class:`KindlingError` that the cluster answers with."""
+
+    address: str
+    channel: grpc.aio.Channel
+
+    async def status(self) -> cluster_pb2.GetClusterStatusResponse:
+        """Return the cluster as its leader sees it."""
+        stub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
+        with remote_errors(self._peer):
+            return await stub.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(), timeout=CALL_SECONDS)
+
+    async def models(self) -> list[model_pb2.Model]:
+        """Return the models, by name."""
+        with remote_errors(self._peer):
+            response = await self._models.ListModels(model_pb2.ListModelsRequest(), timeout=CALL_SECONDS)
+        return list(response.models)
+
+    async def deploy(self, request: model_pb2.DeployModelRequest) -> AsyncIterator[model_pb2.DeployModelResponse]:
+        """Yield the events of a deployment; the last one has ``deployed``."""
+        with remote_errors(self._peer):
+            async for response in self._models.DeployModel(request):
+                yield response
+
+    async def delete(self, name: str) -> None:
+        """Delete a model once its generations are done."""
+        request = model_pb2.DeleteModelRequest(request_id=new_request_id(), name=name)
+        with remote_errors(self._peer):
+            await self._models.DeleteModel(request, timeout=MUTATION_SECONDS)
+
+    async def evict(self, name: str, keep: "checkpoint_pb2.Tier.ValueType") -> model_pb2.EvictModelResponse:
+        """Stop the model's idle instances and drop its chunks from every tier above ``keep``."""
+        request = model_pb2.EvictModelRequest(request_id=new_request_id(), name=name, keep=keep)
+        with remote_errors(self._peer):
+            return await self._models.EvictModel(request, timeout=MUTATION_SECONDS)
+
+    async def complete(self, request: generation_pb2.CompleteRequest) -> AsyncIterator[generation_pb2.CompleteResponse]:
+        """Yield the events of an answer; the last one has ``finished``."""
+        stub = generation_pb2_grpc.GenerationServiceStub(self.channel)
+        with remote_errors(self._peer):
+            async for response in stub.Complete(request):
+                yield response
+
+    @property
+    def _models(self) -> "model_pb2_grpc.ModelServiceAsyncStub":
+        return model_pb2_grpc.ModelServiceStub(self.channel)
+
+    @property
+    def _peer(self) -> str:
+        return f"the cluster at {self.address}"
+
+
+@asynccontextmanager
+async def connect(address: str, timeout_seconds: float = CONNECT_SECONDS) -> AsyncIterator[ClusterClient]:
+    """Open a client of the gateway at ``address``; CLUSTER_UNREACHABLE if nothing answers there."""
+    channel = open_channel(address)
+    try:
+        if not await _reachable(channel, timeout_seconds):
+            raise UnavailableError(
+                f"no cluster answers at {address}; start one with `kindling up`, or name one with --address",
+                reason="CLUSTER_UNREACHABLE",
+                metadata={"address": address},
+            )
+        yield ClusterClient(address, channel)
+    finally:
+        await channel.close()
+
+
+async def _reachable(channel: grpc.aio.Channel, timeout_seconds: float) -> bool:
+    """Return whether the channel comes up; a refused connection answers at once."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    return False
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        return False
+    return True
+
+
+def new_request_id() -> str:
+    """Return a fresh id for a mutation."""
+    return uuid.uuid4().hex
