@@ -1,0 +1,58 @@
+"""Tokenizers by checkpoint, fetched from the cluster once and kept while there is room."""
+
+import asyncio
+import tempfile
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kindling.gateway.adapters.model_files import ModelFiles
+from kindling.gateway.adapters.tokenizer import TransformersTokenizer, read_tokenizer
+from kindling.gateway.background import Background
+from kindling.gateway.domain.model_info import ModelInfo
+
+
+class TokenizerCache:
+    """Implements :class:`kindling.gateway.ports.Tokenizers`.
+
+    A checkpoint never changes, so its digest is the key. A tokenizer is loaded once however many ask for it; one
+    that could not be loaded is tried again by the next who asks.
+    """
+
+    def __init__(self, files: ModelFiles, background: Background, capacity: int) -> None:
+        self._files = files
+        self._background = background
+        self._capacity = capacity
+        self._loads: OrderedDict[str, asyncio.Task[TransformersTokenizer]] = OrderedDict()
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenizer")
+
+    async def get(self, model: ModelInfo) -> TransformersTokenizer:
+        """Return the tokenizer of the model's checkpoint; see the port."""
+        task = self._loads.get(model.digest)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._loads[model.digest] = self._background.start(self._load(model))
+        self._loads.move_to_end(model.digest)
+        while len(self._loads) > self._capacity:
+            self._loads.popitem(last=False)
+        return task.result() if task.done() else await asyncio.shield(task)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _load(self, model: ModelInfo) -> TransformersTokenizer:
+        files = await self._files.read(model)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, files)
+
+    def _read(self, files: dict[str, bytes]) -> TransformersTokenizer:
+        with tempfile.TemporaryDirectory(prefix="kindling-tokenizer-") as name:
+            directory = Path(name)
+            for path, content in files.items():
+                (directory / path).write_bytes(content)
+            return TransformersTokenizer(read_tokenizer(directory), self._executor)

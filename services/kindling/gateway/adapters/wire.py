@@ -1,0 +1,118 @@
+"""Wire messages to domain values and back."""
+
+from collections.abc import Sequence
+
+from kindling.gateway.domain.events import (
+    Finished,
+    FinishReason,
+    Granted,
+    Queued,
+    Starting,
+    StartKind,
+    Tier,
+    TokenBatch,
+    TokenLogprobs,
+)
+from kindling.gateway.domain.model_info import ModelInfo
+from kindling.gateway.ports import Generation
+from kindling.v1 import checkpoint_pb2, inference_pb2, model_pb2, scheduler_pb2
+
+_REASONS = {
+    inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
+    inference_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    inference_pb2.FINISH_REASON_CANCELLED: FinishReason.CANCELLED,
+}
+
+
+def is_grant(answer: scheduler_pb2.AcquireResponse) -> bool:
+    """Whether this is the terminal event of Acquire."""
+    return answer.HasField("granted")
+
+
+def granted_of(granted: scheduler_pb2.Granted) -> Granted:
+    """Return a grant."""
+    return Granted(
+        instance_id=granted.instance_id,
+        worker_address=granted.worker_address,
+        node_id=granted.node_id,
+        start=StartKind(granted.start),
+        tier=Tier(getattr(granted, "from")),
+    )
+
+
+def waiting_of(answer: scheduler_pb2.AcquireResponse) -> Queued | Starting:
+    """Return what a request waits for."""
+    if answer.HasField("queued"):
+        return Queued(answer.queued.ahead)
+    starting = answer.starting
+    return Starting(
+        instance_id=starting.instance_id,
+        node_id=starting.node_id,
+        loaded_bytes=starting.progress.loaded_bytes,
+        total_bytes=starting.progress.total_bytes,
+        tier=Tier(getattr(starting.progress, "from")),
+        estimated_seconds=starting.estimated_seconds,
+    )
+
+
+def acquire_response_of(waiting: Queued | Starting) -> scheduler_pb2.AcquireResponse:
+    """Return what a request waits for, for gRPC clients."""
+    if isinstance(waiting, Queued):
+        return scheduler_pb2.AcquireResponse(queued=scheduler_pb2.Queued(ahead=waiting.ahead))
+    tier = {"from": waiting.tier.value}
+    progress = checkpoint_pb2.LoadProgress(
+        loaded_bytes=waiting.loaded_bytes, total_bytes=waiting.total_bytes, **tier
+    )
+    starting = scheduler_pb2.Starting(
+        instance_id=waiting.instance_id,
+        node_id=waiting.node_id,
+        progress=progress,
+        estimated_seconds=waiting.estimated_seconds,
+    )
+    return scheduler_pb2.AcquireResponse(starting=starting)
+
+
+def model_of(model: model_pb2.Model) -> ModelInfo:
+    """Return a model."""
+    return ModelInfo(
+        name=model.name,
+        digest=model.checkpoint.digest,
+        context_length=model.checkpoint.context_length,
+        created_seconds=model.create_time.seconds,
+    )
+
+
+def generate_request_of(instance_id: str, generation: Generation) -> inference_pb2.GenerateRequest:
+    """Return the call that runs a generation from where it stands."""
+    sampling = generation.sampling
+    return inference_pb2.GenerateRequest(
+        generation_id=generation.generation_id,
+        instance_id=instance_id,
+        prompt_token_ids=generation.prompt_token_ids,
+        emitted_token_ids=generation.emitted,
+        sampling=inference_pb2.SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=sampling.seed or 0,
+            max_tokens=sampling.max_tokens or 0,
+            stop_token_ids=sampling.stop_token_ids,
+            ignore_eos=sampling.ignore_eos,
+            top_logprobs=sampling.top_logprobs,
+        ),
+    )
+
+
+def batch_of(tokens: inference_pb2.TokenBatch) -> TokenBatch:
+    """Return a batch of tokens."""
+    logprobs = _logprobs(tokens.logprobs) if tokens.logprobs else ()
+    return TokenBatch(tokens.position, tuple(tokens.token_ids), logprobs)
+
+
+def finished_of(finished: inference_pb2.GenerationFinished) -> Finished:
+    """Return the end of a generation."""
+    return Finished(_REASONS.get(finished.reason, FinishReason.CANCELLED))
+
+
+def _logprobs(items: Sequence[inference_pb2.TokenLogprobs]) -> tuple[TokenLogprobs, ...]:
+    return tuple(TokenLogprobs(item.logprob, tuple((top.token_id, top.logprob) for top in item.top)) for item in items)

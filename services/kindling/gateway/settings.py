@@ -1,0 +1,36 @@
+"""The gateway's settings, from ``KINDLING_GATEWAY_*``."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from kindling.platform.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Where the gateway listens, where the schedulers are, whom it serves and how much it takes."""
+
+    model_config = SettingsConfigDict(env_prefix="KINDLING_GATEWAY_")
+
+    listen_address: str = Field(default="127.0.0.1:8081", description="host:port to serve gRPC on; 0 takes a free one")
+    http_host: str = Field(default="127.0.0.1", description="host to serve HTTP on")
+    http_port: int = Field(default=8080, ge=0, le=65535, description="port to serve HTTP on; 0 takes a free one")
+    schedulers: str = Field(default="127.0.0.1:8090", description="comma-separated host:port of the schedulers")
+    api_keys: SecretStr = Field(default=SecretStr(""), description="comma-separated keys; none: everybody is served")
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="longest request body")
+    max_header_bytes: int = Field(default=64 * 2**10, ge=1024, description="longest request line and headers together")
+    tokenizer_cache_size: int = Field(default=16, ge=1, description="tokenizers kept in memory")
+    scheduler_retry_seconds: float = Field(
+        default=30.0, ge=0, description="how long a request bears with schedulers that are not there"
+    )
+    resume_attempts: int = Field(default=3, ge=0, description="how often a generation is resumed after a lost worker")
+    queue_comment_seconds: float = Field(default=10.0, gt=0, description="pause between signs of life while waiting")
+
+    @property
+    def scheduler_list(self) -> list[str]:
+        """The schedulers' addresses, one by one."""
+        return [address.strip() for address in self.schedulers.split(",") if address.strip()]
+
+    @property
+    def api_key_list(self) -> list[str]:
+        """The keys, one by one."""
+        return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
