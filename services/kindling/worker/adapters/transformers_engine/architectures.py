@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -97,7 +98,7 @@ def _config(raw: dict[str, Any], model_class: type[PreTrainedModel]) -> PreTrain
     values = {name: value for name, value in raw.items() if name != "auto_map"}
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[expected].from_dict(values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
         raise _config_error(str(error)) from error
     return config
 

@@ -99,6 +99,7 @@ class TransformersEngine:
         sequence = self._sequences[request.generation_id] = Sequence(progress)
         self._batcher.waiting.append(sequence)
 
+    @torch.inference_mode()
     def cancel(self, generation_id: str) -> Finished | None:
         """End a generation now; see the port."""
         sequence = self._sequences.get(generation_id)
