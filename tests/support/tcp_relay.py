@@ -6,17 +6,29 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 
+class _Connection:
+    def __init__(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+        self.drops_requests = False
+        self.drops_answers = False
+        self._writers = writers
+
+    def abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+
 class TcpRelay:
-    """Carries bytes both ways until told otherwise; whatever is lost, no connection is closed by it."""
+    """Carries bytes both ways until told otherwise."""
 
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname, parts.port)
         self._connections: list[_Connection] = []
+        self._is_cut = False
         self.endpoint = ""
 
     def drop_answers(self) -> None:
-        """Lose what the server sends on the connections there are; new ones are sound."""
+        """Lose what the server sends on the connections there are, without closing them; new ones are sound."""
         for connection in self._connections:
             connection.drops_answers = True
 
@@ -25,19 +37,28 @@ class TcpRelay:
         for connection in self._connections:
             connection.drops_answers = connection.drops_requests = True
 
+    def cut(self) -> None:
+        """Abort every connection, and new ones as they come."""
+        self._is_cut = True
+        for connection in self._connections:
+            connection.abort()
+        self._connections.clear()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._is_cut = False
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one client's connection."""
-        connection = _Connection()
-        self._connections.append(connection)
+        if self._is_cut:
+            writer.transport.abort()
+            return
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        connection = _Connection((writer, upstream_writer))
+        self._connections.append(connection)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_carry(reader, upstream_writer, lambda: connection.drops_requests))
             tasks.create_task(_carry(upstream_reader, writer, lambda: connection.drops_answers))
-
-
-class _Connection:
-    drops_requests = False
-    drops_answers = False
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_dropped: Callable[[], bool]) -> None:
@@ -60,3 +81,4 @@ async def running_relay(upstream: str) -> AsyncIterator[TcpRelay]:
     relay.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield relay
+        relay.cut()
