@@ -15,6 +15,7 @@ from kindling.cli.console import err, out
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address, ModelName
 from kindling.cli.status import tier_name
 from kindling.cli.values import format_seconds
+from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import generation_pb2, inference_pb2, scheduler_pb2
 
 
@@ -49,8 +50,15 @@ async def _converse(address: str, options: ChatOptions, message: str) -> None:
     async with connect(address) as client:
         if interactive:
             err.print(f"[dim]talking to {escape(options.model)}; Ctrl-D ends[/]")
-        for said in _typed() if interactive else [message or sys.stdin.read()]:
+        for said in _typed() if interactive else [message or _piped()]:
             await conversation.say(client, said)
+
+
+def _piped() -> str:
+    text = sys.stdin.read()
+    if not text.strip():
+        raise InvalidArgumentError("there is nothing to say; give --message, or pipe a text in", reason="NO_MESSAGE")
+    return text
 
 
 def _typed() -> Iterator[str]:

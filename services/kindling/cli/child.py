@@ -49,9 +49,15 @@ class Child:
         self._changing = asyncio.Lock()
 
     @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The present process, or the last one; asking before :meth:`start` is a bug."""
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process
+
+    @property
     def pid(self) -> int:
-        """The process's id; asking before :meth:`start` is a bug."""
-        return self._running().pid
+        """The process's id."""
+        return self.process.pid
 
     async def start(self) -> None:
         """Start the process, its output appended to the log file; nothing happens once :meth:`stop` was called."""
@@ -73,7 +79,7 @@ class Child:
 
     async def wait(self) -> int:
         """Return the exit status of the present process once it has ended; negative numbers are signals."""
-        return await self._running().wait()
+        return await self.process.wait()
 
     async def fail_when_gone(self) -> NoReturn:
         """Raise CHILD_DIED with the end of the log once the process has ended."""
@@ -118,19 +124,11 @@ class Child:
             return False
         return True
 
-    def kill(self) -> None:
-        """End the process at once, as a crash would."""
-        self._signal(signal.SIGKILL)
-
     def _signal(self, number: signal.Signals) -> None:
         try:
-            self._running().send_signal(number)
+            self.process.send_signal(number)
         except ProcessLookupError:
             return
-
-    def _running(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, f"{self.name} was never started"
-        return self._process
 
 
 def describe_status(status: int) -> str:

@@ -1,13 +1,17 @@
 """Where the command line prints: results to stdout, everything about them to stderr."""
 
 import enum
+import sys
 
 from rich.console import Console
 from rich.markup import escape
 
 from kindling.platform.errors import Code, KindlingError
 
-out = Console(highlight=False)
+# Tables keep their words whole in a pipe or a file, which have no width of their own.
+_WIDTH_WITHOUT_TERMINAL = 240
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
 err = Console(stderr=True, highlight=False)
 
 

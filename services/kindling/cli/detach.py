@@ -18,7 +18,7 @@ async def detached_up(options: ClusterOptions) -> None:
     """Start a supervisor and return when its cluster is ready; exit as it did if it ended before."""
     layout = Layout.create(options.data_dir)
     layout.close()
-    log_path = layout.log("up")
+    log_path = layout.fresh_log("up")
     read_fd, write_fd = os.pipe()
     with log_path.open("wb") as log:
         supervisor = await asyncio.create_subprocess_exec(

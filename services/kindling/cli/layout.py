@@ -5,6 +5,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from kindling.platform.errors import FailedPreconditionError
+
 # sun_path of sockaddr_un holds 108 bytes, the final zero included.
 MAX_SOCKET_PATH_BYTES = 107
 _LONGEST_SOCKET_NAME = "nodes/node-99/storage.sock"
@@ -19,10 +21,20 @@ class Layout:
 
     @classmethod
     def create(cls, data_dir: Path) -> "Layout":
-        """Make the directories and return their layout; :meth:`close` removes what is not for keeps."""
+        """Make the directories and return their layout; :meth:`close` removes what is not for keeps.
+
+        DATA_DIR_UNUSABLE if they cannot be made.
+        """
         data_dir = data_dir.expanduser().absolute()
-        for name in ("etcd", "remote", "nodes", "logs"):
-            (data_dir / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("etcd", "remote", "nodes", "logs"):
+                (data_dir / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FailedPreconditionError(
+                f"{data_dir} cannot hold a cluster ({error.strerror}); choose another --data-dir",
+                reason="DATA_DIR_UNUSABLE",
+                metadata={"data_dir": str(data_dir)},
+            ) from None
         return cls(data_dir, _sockets_dir(data_dir))
 
     @property
@@ -48,9 +60,12 @@ class Layout:
         path.unlink(missing_ok=True)
         return path
 
-    def log(self, name: str) -> Path:
-        """The log file of a child process."""
-        return self.data_dir / "logs" / f"{name.replace('/', '-')}.log"
+    def fresh_log(self, name: str) -> Path:
+        """The log file of a process to be started; the one of the cluster before stays beside it as `.log.old`."""
+        path = self.data_dir / "logs" / f"{name.replace('/', '-')}.log"
+        if path.exists():
+            path.replace(path.with_suffix(".log.old"))
+        return path
 
     def close(self) -> None:
         """Remove the sockets' directory if it is a temporary one."""

@@ -11,7 +11,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-NOTICE = "the sample's weights are random, so its text is gibberish; your own model: kindling demo --source DIR"
 CONTEXT_LENGTH = 2048
 _SEED = 20240710
 _BOS, _EOS, _USER, _ASSISTANT, _SYSTEM = "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"
@@ -43,7 +42,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_corpus(), trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=_BOS, eos_token=_EOS, pad_token=_EOS)
+    fast: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, bos_token=_BOS, eos_token=_EOS, pad_token=_EOS
+    )
     fast.chat_template = _CHAT_TEMPLATE
     fast.model_max_length = CONTEXT_LENGTH
     return fast
@@ -70,8 +71,10 @@ def _model(vocabulary: int, layers: int, hidden_size: int) -> LlamaForCausalLM:
         tie_word_embeddings=False,
         dtype=torch.bfloat16,
     )
-    model: LlamaForCausalLM = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)  # noqa: SLF001
-    model.generation_config = GenerationConfig(
+    model: LlamaForCausalLM = LlamaForCausalLM._from_config(  # type: ignore[no-untyped-call]  # noqa: SLF001
+        config, dtype=torch.bfloat16
+    )
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, do_sample=True, temperature=1.0
     )
     return model

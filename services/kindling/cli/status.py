@@ -54,7 +54,7 @@ def _nodes(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
     table = _table("node", "tier", "used", "of", "pinned", "read at", "backing", "checkpoints")
     for node in seen.nodes:
         label = escape(node.node_id)
-        for tier in node.tiers:
+        for tier in node.tiers or [cluster_pb2.TierStatus()]:
             table.add_row(
                 label,
                 tier_name(tier.tier),

@@ -51,7 +51,7 @@ class Topology:
         ]
         # etcd would take ETCD_* variables for options of ours.
         env = {key: value for key, value in os.environ.items() if not key.startswith("ETCD_")}
-        return Child("etcd", Role.ETCD, argv, env, self.layout.log("etcd"))
+        return Child("etcd", Role.ETCD, argv, env, self.layout.fresh_log("etcd"))
 
     def _scheduler(self, name: str, address: str) -> Child:
         return self._service(name, Role.SCHEDULER, {"LISTEN_ADDRESS": address, "SCHEDULER_ID": name})
@@ -68,10 +68,10 @@ class Topology:
         return self._service(f"{node}/storage", Role.STORAGE, env)
 
     def _worker(self, worker: str) -> Child:
-        node, _, _ = worker.partition("/")
+        node, _, name = worker.partition("/")
         env = {
             "NODE_ID": node,
-            "WORKER_ID": worker,
+            "NAME": name,
             "STORAGE_ADDRESS": self._storages[node],
             "ENGINE": self._options.engine.value,
             "THREADS": str(self._options.threads_per_worker),
@@ -82,7 +82,8 @@ class Topology:
     def _gateway(self) -> Child:
         env = {
             "LISTEN_ADDRESS": f"{HOST}:{self._options.grpc_port}",
-            "HTTP_ADDRESS": f"{HOST}:{self._options.http_port}",
+            "HTTP_HOST": HOST,
+            "HTTP_PORT": str(self._options.http_port),
             "SCHEDULERS": ",".join(self._schedulers),
         }
         return self._service("gateway", Role.GATEWAY, env)
@@ -96,7 +97,7 @@ class Topology:
         prefix = f"KINDLING_{role.name}_"
         ours = {prefix + key: value for key, value in (shared | dict(settings)).items()}
         env = os.environ | {"PYTHONPATH": _python_path()} | ours | dict(self._options.extra_env)
-        return Child(name, role, [sys.executable, "-m", f"kindling.{role.value}"], env, self.layout.log(name))
+        return Child(name, role, [sys.executable, "-m", f"kindling.{role.value}"], env, self.layout.fresh_log(name))
 
 
 def _python_path() -> str:
