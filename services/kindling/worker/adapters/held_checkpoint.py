@@ -1,0 +1,86 @@
+"""A checkpoint that the storage manager holds for this worker, as far as it has come."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kindling.checkpoint.manifest import Manifest
+from kindling.platform.errors import CancelledError, KindlingError
+from kindling.v1 import storage_pb2
+from kindling.worker import convert
+from kindling.worker.adapters.arrivals import Arrivals
+from kindling.worker.adapters.mapping import PartitionMapping
+from kindling.worker.adapters.shm_weights import SharedWeights
+from kindling.worker.domain.instance import LoadProgress, LoadReport, Tier
+
+SLOWEST_LAST = (Tier.GPU, Tier.DRAM, Tier.SSD, Tier.REMOTE)
+
+
+class HeldCheckpoint:
+    """The port ``OpenCheckpoint`` over shared memory; the lease's events are told to ``note``."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        files_directory: Path,
+        mappings: Sequence[PartitionMapping],
+        on_progress: Callable[[LoadProgress], None],
+    ) -> None:
+        self.manifest = manifest
+        self.files_directory = files_directory
+        self.mappings = mappings
+        self._arrivals = Arrivals(manifest.chunk_count)
+        self.weights = SharedWeights(manifest, mappings, self._arrivals)
+        self._on_progress = on_progress
+        self._progress = LoadProgress(0, manifest.total_bytes)
+        self._report: LoadReport | None = None
+        self._failure: KindlingError | None = None
+        self._settled = asyncio.Event()
+        on_progress(self._progress)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether every byte is there."""
+        return self._report is not None
+
+    async def loaded(self) -> LoadReport:
+        """Return when every byte is there; raise what the load failed with."""
+        await self._settled.wait()
+        if self._report is None:
+            assert self._failure is not None, "a load ends with a report or an error"
+            raise self._failure
+        return self._report
+
+    def note(self, event: storage_pb2.OpenCheckpointResponse) -> None:
+        """Take an event of the lease in."""
+        match event.WhichOneof("event"):
+            case "arrived":
+                self._arrive(event.arrived)
+            case "loaded":
+                self._report = convert.report_from_wire(event.loaded)
+                self._arrivals.add(range(self.manifest.chunk_count))
+                self._settled.set()
+
+    def fail(self, error: KindlingError) -> None:
+        """The load failed; nothing changes if it was complete."""
+        if not self._settled.is_set():
+            self._failure = error
+            self._arrivals.fail(error)
+            self._settled.set()
+
+    def give_up(self) -> None:
+        """Nobody waits for the load any more."""
+        self.fail(
+            CancelledError(f"Loading {self.manifest.digest} was given up: it was stopped.", reason="LOAD_GIVEN_UP")
+        )
+
+    def _arrive(self, arrived: storage_pb2.ChunksArrived) -> None:
+        chunks = range(arrived.first_chunk, arrived.first_chunk + arrived.chunk_count)
+        self._arrivals.add(chunks)
+        tiers = [self._progress.tier, convert.tier_from_wire(getattr(arrived, "from"))]
+        self._progress = LoadProgress(
+            self._progress.loaded_bytes + sum(self.manifest.chunk_range(chunk)[1] for chunk in chunks),
+            self._progress.total_bytes,
+            max((tier for tier in tiers if tier), key=SLOWEST_LAST.index, default=None),
+        )
+        self._on_progress(self._progress)

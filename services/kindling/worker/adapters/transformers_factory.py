@@ -1,0 +1,43 @@
+"""Builds transformers engines. What is slow to import is imported by ``warm_up``, before anybody waits for it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kindling.worker.checkpoint_ports import OpenCheckpoint
+from kindling.worker.domain.instance import InstanceSpec
+
+if TYPE_CHECKING:
+    from kindling.worker.adapters.transformers_engine import TransformersEngine
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersEngineFactory:
+    """Engines on ``device`` that compute with ``threads`` threads and keep ``kv_cache_bytes`` of keys and values."""
+
+    device: str
+    threads: int
+    kv_cache_bytes: int
+
+    def warm_up(self) -> None:
+        """Import torch and transformers with the models that can be run, and compute something on the device."""
+        import torch
+        import transformers
+
+        from kindling.worker.adapters.transformers_engine import supported_architectures
+
+        torch.set_num_threads(self.threads)
+        for architecture in supported_architectures():
+            getattr(transformers, architecture)
+        square = torch.ones(64, 64, device=self.device)
+        (square @ square).sum().item()
+
+    def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> "TransformersEngine":  # noqa: ARG002 - the port's
+        """Return an engine whose parameters are views of the checkpoint's memory."""
+        from kindling.worker.adapters.transformers_engine import TransformersEngine
+
+        return TransformersEngine(
+            checkpoint.weights,
+            checkpoint.files_directory,
+            device=self.device,
+            kv_budget_bytes=self.kv_cache_bytes,
+        )

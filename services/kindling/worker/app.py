@@ -1,0 +1,92 @@
+"""Puts the worker together: the one place that knows every adapter."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+from kindling.platform.clock import SystemClock
+from kindling.platform.etcd import EtcdClient
+from kindling.platform.logging import get_logger
+from kindling.platform.process import Shutdown
+from kindling.platform.rpc.channel import open_channel
+from kindling.platform.rpc.server import RpcServer
+from kindling.v1 import inference_pb2_grpc, state_pb2
+from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
+from kindling.worker.adapters.no_storage import NoStorage
+from kindling.worker.adapters.registry import in_registry
+from kindling.worker.adapters.storage_client import StorageClient
+from kindling.worker.adapters.transformers_factory import TransformersEngineFactory
+from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory
+from kindling.worker.instances import Instances
+from kindling.worker.servicer import InferenceServicer
+from kindling.worker.settings import EngineKind, WorkerSettings
+
+log = get_logger(__name__)
+SERVICE_NAME = "kindling.v1.InferenceService"
+
+
+async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
+    """Run the worker until shutdown is asked for, then leave: registry first, then generations, then the port."""
+    engines = engine_factory(settings)
+    async with AsyncExitStack() as resources:
+        etcd = await resources.enter_async_context(EtcdClient(settings.etcd_endpoint_list))
+        checkpoints = await open_store(settings, resources)
+        instances = await resources.enter_async_context(
+            Instances(slots=settings.slots, checkpoints=checkpoints, engines=engines, clock=SystemClock())
+        )
+        server = build_server(settings, instances)
+        await resources.enter_async_context(server)
+        await _warm_up(engines)
+        async with in_registry(etcd, settings.etcd_prefix, _record(settings, server), settings.lease_ttl_seconds):
+            log.info("worker_started", worker_id=settings.worker_id, address=server.address)
+            await shutdown.requested.wait()
+            await server.drain()
+        await instances.drain(settings.grace_seconds)
+
+
+def build_server(settings: WorkerSettings, instances: Instances) -> RpcServer:
+    """Return the server with everything that the worker offers."""
+    server = RpcServer(
+        settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
+    )
+    servicer = InferenceServicer(settings.worker_id, instances)
+    server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer, SERVICE_NAME)
+    return server
+
+
+def engine_factory(settings: WorkerSettings) -> EngineFactory:
+    """Return the factory of the engine that the settings name."""
+    if settings.engine is EngineKind.FAKE:
+        return FakeEngineFactory(
+            FakeEngineOptions(
+                vocab_size=settings.fake_vocab_size,
+                context_length=settings.fake_context_length,
+                max_running=settings.fake_max_running,
+                step_seconds=settings.fake_step_seconds,
+            )
+        )
+    return TransformersEngineFactory(settings.device, settings.thread_count, settings.kv_cache_bytes)
+
+
+async def open_store(settings: WorkerSettings, resources: AsyncExitStack) -> CheckpointStore:
+    """Return where checkpoints come from; closed with ``resources``."""
+    if not settings.storage_address:
+        return NoStorage()
+    channel = await resources.enter_async_context(open_channel(settings.storage_address))
+    return await resources.enter_async_context(StorageClient(channel, holder=settings.worker_id, clock=SystemClock()))
+
+
+async def _warm_up(engines: EngineFactory) -> None:
+    """On a thread, so that the process answers health checks and signals meanwhile."""
+    with ThreadPoolExecutor(1, "warm-up") as executor:
+        await asyncio.get_running_loop().run_in_executor(executor, engines.warm_up)
+
+
+def _record(settings: WorkerSettings, server: RpcServer) -> state_pb2.WorkerRecord:
+    return state_pb2.WorkerRecord(
+        worker_id=settings.worker_id,
+        node_id=settings.node_id,
+        address=server.address,
+        device=settings.device,
+        slots=settings.slots,
+    )

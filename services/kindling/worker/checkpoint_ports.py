@@ -1,0 +1,66 @@
+"""What an instance needs besides an engine: its checkpoint in memory, and somebody who builds engines from one."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from kindling.worker.domain.instance import InstanceSpec, LoadProgress, LoadReport
+from kindling.worker.ports import Engine, WeightSource
+
+
+class OpenCheckpoint(Protocol):
+    """A checkpoint in this process's memory, arriving or all there."""
+
+    @property
+    def weights(self) -> WeightSource:
+        """Its tensors."""
+        ...
+
+    @property
+    def files_directory(self) -> Path:
+        """Directory of its small files: configuration, tokenizer."""
+        ...
+
+    async def loaded(self) -> LoadReport:
+        """Return when every byte is there; ``init_seconds`` and ``total_seconds`` of the report are not set yet.
+
+        Raises:
+            KindlingError: what the load failed with.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """Nobody waits for the bytes any more: make ``weights.wait`` raise CancelledError with reason LOAD_GIVEN_UP."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints come from: the node's storage manager."""
+
+    def open(
+        self, digest: str, on_progress: Callable[[LoadProgress], None]
+    ) -> AbstractAsyncContextManager[OpenCheckpoint]:
+        """Hold the checkpoint in memory inside the context; no tensor may be read after it.
+
+        Raises:
+            KindlingError: what the storage manager says, for instance NotFoundError CHECKPOINT_NOT_FOUND;
+                UnavailableError if it cannot be reached.
+        """
+        ...
+
+
+class EngineFactory(Protocol):
+    """Builds engines. Synchronous: both methods are called on a thread of their own."""
+
+    def warm_up(self) -> None:
+        """Do everything that needs no model, so that no cold start pays for it."""
+        ...
+
+    def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> Engine:
+        """Return an engine for the checkpoint, not waiting for bytes that it does not need yet.
+
+        Raises:
+            KindlingError: the checkpoint does not make a model, for instance because a tensor is missing.
+        """
+        ...

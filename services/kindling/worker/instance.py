@@ -1,0 +1,234 @@
+"""One running model: from the checkpoint's lease to the engine's end."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing
+
+from opentelemetry import metrics, trace
+
+from kindling.platform.clock import Clock
+from kindling.platform.errors import (
+    CancelledError,
+    FailedPreconditionError,
+    InternalError,
+    KindlingError,
+    UnavailableError,
+)
+from kindling.platform.logging import get_logger
+from kindling.worker.changes import Changes, wait_at_most
+from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory, OpenCheckpoint
+from kindling.worker.domain.generation import GenerationRequest
+from kindling.worker.domain.instance import InstanceSpec, InstanceState, InstanceView, LoadProgress, LoadReport
+from kindling.worker.engine_loop import EngineLoop, Event
+from kindling.worker.ports import Engine
+
+log = get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+_startup = metrics.get_meter(__name__).create_histogram(
+    "kindling.instance.startup.duration", unit="s", description="From the request to an instance that computes"
+)
+
+
+class Instance:
+    """Made when its start is asked for; ``gone`` is set when it has ended and has given back everything it held.
+
+    ``failure`` says why it ended, if nobody stopped it.
+    """
+
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        *,
+        checkpoints: CheckpointStore,
+        engines: EngineFactory,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.spec = spec
+        self.state = InstanceState.STARTING
+        self.gone = asyncio.Event()
+        self.failure: KindlingError | None = None
+        self._checkpoints = checkpoints
+        self._engines = engines
+        self._clock = clock
+        self._on_change = on_change
+        self._changes = Changes()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._progress = LoadProgress()
+        self._report: LoadReport | None = None
+        self._loop: EngineLoop | None = None
+
+    @property
+    def view(self) -> InstanceView:
+        """The instance now."""
+        generation_ids = self._loop.generation_ids if self._loop else ()
+        return InstanceView(self.spec, self.state, generation_ids, self._report)
+
+    async def follow_start(self) -> AsyncIterator[LoadProgress | LoadReport]:
+        """Tell how far the start is at every change, and end with the report of it.
+
+        Raises:
+            KindlingError: what the start failed with, after everything it held was given back.
+        """
+        while self._report is None and not self.gone.is_set():
+            changed = self._changes.upcoming
+            yield self._progress
+            await changed.wait()
+        if self._report is None:
+            raise self.failure or _stopped_error(self.spec)
+        yield self._report
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
+        """Run a generation; see ``EngineLoop.generate``.
+
+        Raises:
+            FailedPreconditionError: INSTANCE_NOT_READY.
+            UnavailableError: INSTANCE_STOPPING.
+        """
+        loop = self._require_ready()
+        self._idle.clear()
+        self._on_change()
+        try:
+            async with aclosing(loop.generate(request)) as batches:
+                async for events in batches:
+                    yield events
+        finally:
+            if not loop.generation_ids:
+                self._idle.set()
+            self._on_change()
+
+    async def stop(self, grace_seconds: float | None) -> None:
+        """Take no new work and return when the instance is gone.
+
+        Running generations may end by themselves for ``grace_seconds`` (None: as long as they need), then they are
+        cancelled. A start under way is given up at once.
+        """
+        was_starting = self.state is InstanceState.STARTING
+        self.state = InstanceState.STOPPING
+        self._note_change()
+        if was_starting:
+            self._life.cancel()
+        elif self._loop is not None:
+            await wait_at_most(self._idle, self._clock, grace_seconds)
+            await _end(self._loop)
+        await self.gone.wait()
+
+    def begin(self, tasks: asyncio.TaskGroup) -> None:
+        """Start; the instance's whole life is a task of ``tasks``."""
+        self._life = tasks.create_task(self._run())
+        self._life.add_done_callback(self._mark_gone)
+
+    async def _run(self) -> None:
+        try:
+            await self._live()
+        except KindlingError as error:
+            self.failure = error
+            log.error("instance_failed", instance_id=self.spec.instance_id, reason=error.reason, message=error.message)
+        else:
+            log.info("instance_stopped", instance_id=self.spec.instance_id, model=self.spec.model)
+
+    async def _live(self) -> None:
+        """Start, compute until stopped, and give everything back."""
+        async with AsyncExitStack() as resources:
+            attributes = {"kindling.instance.id": self.spec.instance_id, "kindling.model": self.spec.model}
+            with tracer.start_as_current_span("worker.start_instance", attributes=attributes):
+                loop = await self._start(resources)
+            await loop.wait_closed()
+
+    async def _start(self, resources: AsyncExitStack) -> EngineLoop:
+        began = self._clock.now()
+        checkpoint = await resources.enter_async_context(self._checkpoints.open(self.spec.digest, self._advance))
+        loop = EngineLoop(await self._build(checkpoint), name=self.spec.instance_id)
+        resources.push_async_callback(loop.close)
+        report = await checkpoint.loaded()
+        total = self._clock.now() - began
+        init = max(0.0, total - report.load_seconds)
+        self._become_ready(loop, dataclasses.replace(report, init_seconds=init, total_seconds=total))
+        return loop
+
+    async def _build(self, checkpoint: OpenCheckpoint) -> Engine:
+        """Build the engine on a thread of its own, while bytes arrive."""
+        with tracer.start_as_current_span("worker.build_engine"), ThreadPoolExecutor(1, "build") as executor:
+            building = executor.submit(self._engines.build, self.spec, checkpoint)
+            try:
+                await asyncio.wait({asyncio.wrap_future(building)})
+            except asyncio.CancelledError:
+                checkpoint.give_up()
+                await asyncio.wait({asyncio.wrap_future(building)})
+                _discard(building)
+                raise
+            return _engine_of(building)
+
+    def _become_ready(self, loop: EngineLoop, report: LoadReport) -> None:
+        self._loop = loop
+        self._report = report
+        self.state = InstanceState.READY
+        _startup.record(report.total_seconds)
+        log.info(
+            "instance_started", instance_id=self.spec.instance_id, model=self.spec.model, seconds=report.total_seconds
+        )
+        self._note_change()
+
+    def _advance(self, progress: LoadProgress) -> None:
+        self._progress = progress
+        self._changes.note()
+
+    def _mark_gone(self, _life: asyncio.Task[None]) -> None:
+        self._loop = None
+        self.gone.set()
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._changes.note()
+        self._on_change()
+
+    def _require_ready(self) -> EngineLoop:
+        metadata = {"instance_id": self.spec.instance_id}
+        if self.state is InstanceState.STOPPING:
+            raise UnavailableError(
+                f"Instance {self.spec.instance_id} is stopping; ask the scheduler for another one.",
+                reason="INSTANCE_STOPPING",
+                metadata=metadata,
+                retry_after_seconds=0.1,
+            )
+        if self._loop is None:
+            raise FailedPreconditionError(
+                f"Instance {self.spec.instance_id} is still starting; wait until StartInstance says that it is ready.",
+                reason="INSTANCE_NOT_READY",
+                metadata=metadata,
+            )
+        return self._loop
+
+
+async def _end(loop: EngineLoop) -> None:
+    for generation_id in loop.generation_ids:
+        loop.cancel(generation_id)
+    await loop.close()
+
+
+def _engine_of(building: Future[Engine]) -> Engine:
+    """Return the engine, or raise why there is none as a typed error."""
+    cause = building.exception()
+    if cause is None or isinstance(cause, KindlingError):
+        return building.result()
+    raise InternalError(
+        f"The model could not be built ({type(cause).__name__}: {cause}).",
+        reason="ENGINE_BUILD_FAILED",
+        metadata={"cause": type(cause).__name__},
+    ) from cause
+
+
+def _discard(building: Future[Engine]) -> None:
+    if building.exception() is None:
+        building.result().close()
+
+
+def _stopped_error(spec: InstanceSpec) -> CancelledError:
+    return CancelledError(
+        f"Instance {spec.instance_id} was stopped before it was ready.",
+        reason="INSTANCE_STOPPED",
+        metadata={"instance_id": spec.instance_id},
+    )

@@ -1,0 +1,117 @@
+"""The worker's gRPC face."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from opentelemetry import trace
+
+from kindling.platform.errors import InvalidArgumentError, KindlingError
+from kindling.v1 import inference_pb2, inference_pb2_grpc
+from kindling.worker import convert
+from kindling.worker.domain.generation import Finished, Token
+from kindling.worker.engine_loop import Event
+from kindling.worker.instances import Instances
+
+tracer = trace.get_tracer(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Serves what a worker's instances can do; see the proto for what is guaranteed."""
+
+    def __init__(self, worker_id: str, instances: Instances) -> None:
+        self._worker_id = worker_id
+        self._instances = instances
+
+    async def StartInstance(
+        self, request: inference_pb2.StartInstanceRequest, _context: Context
+    ) -> AsyncIterator[inference_pb2.StartInstanceResponse]:
+        """Start an instance or join its start."""
+        _require("instance_id", request.instance_id)
+        _require("checkpoint_digest", request.checkpoint_digest)
+        async for event in self._instances.start(convert.spec_from_wire(request)):
+            yield convert.start_event_to_wire(event)
+
+    async def StopInstance(
+        self, request: inference_pb2.StopInstanceRequest, _context: Context
+    ) -> inference_pb2.StopInstanceResponse:
+        """Stop an instance."""
+        grace_seconds = request.grace.ToTimedelta().total_seconds() if request.HasField("grace") else None
+        await self._instances.stop(request.instance_id, grace_seconds)
+        return inference_pb2.StopInstanceResponse()
+
+    async def WatchWorker(
+        self, _request: inference_pb2.WatchWorkerRequest, _context: Context
+    ) -> AsyncIterator[inference_pb2.WatchWorkerResponse]:
+        """Stream what the worker runs."""
+        async for view in self._instances.watch():
+            yield convert.worker_to_wire(self._worker_id, view)
+
+    async def Generate(
+        self, request: inference_pb2.GenerateRequest, _context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """Run a generation."""
+        _require("generation_id", request.generation_id)
+        batches = self._instances.generate(request.instance_id, convert.generation_from_wire(request))
+        span = _GenerationSpan(request)
+        try:
+            async with aclosing(batches):
+                async for events in batches:
+                    span.note(events)
+                    for response in _responses(events):
+                        yield response
+        except KindlingError as error:
+            span.fail(error)
+            raise
+        finally:
+            span.end()
+
+
+class _GenerationSpan:
+    """One span for a whole generation; never made current, since a generator may be ended from another context."""
+
+    __slots__ = ("_output_tokens", "_span")
+
+    def __init__(self, request: inference_pb2.GenerateRequest) -> None:
+        self._output_tokens = 0
+        attributes: dict[str, str | int] = {
+            "kindling.generation.id": request.generation_id,
+            "kindling.instance.id": request.instance_id,
+            "gen_ai.usage.input_tokens": len(request.prompt_token_ids),
+            "kindling.generation.emitted_elsewhere": len(request.emitted_token_ids),
+        }
+        self._span = tracer.start_span("worker.generate", attributes=attributes)
+
+    def note(self, events: list[Event]) -> None:
+        if not self._output_tokens:
+            self._span.add_event("first_token")
+        self._output_tokens += len(events)
+        last = events[-1]
+        if isinstance(last, Finished):
+            self._output_tokens -= 1
+            self._span.set_attribute("gen_ai.response.finish_reasons", [last.reason.value])
+
+    def fail(self, error: KindlingError) -> None:
+        self._span.set_status(trace.Status(trace.StatusCode.ERROR, error.message))
+        self._span.set_attribute("error.type", error.reason)
+
+    def end(self) -> None:
+        self._span.set_attribute("gen_ai.usage.output_tokens", self._output_tokens)
+        self._span.end()
+
+
+def _responses(events: list[Event]) -> list[inference_pb2.GenerateResponse]:
+    """Return all tokens as one message, and the terminal event if it is there."""
+    tokens = [event for event in events if isinstance(event, Token)]
+    responses = [convert.tokens_to_wire(tokens)] if tokens else []
+    last = events[-1]
+    if isinstance(last, Finished):
+        responses.append(convert.finished_to_wire(last))
+    return responses
+
+
+def _require(field: str, value: str) -> None:
+    if not value:
+        raise InvalidArgumentError(f"{field} is empty; it must be given.", reason="FIELD_MISSING", field=field)

@@ -1,0 +1,55 @@
+"""Settings of the inference worker, read from ``KINDLING_WORKER_*``."""
+
+import enum
+import os
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from kindling.platform.settings import ServiceSettings
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class EngineKind(enum.Enum):
+    """Which engine computes the tokens."""
+
+    TRANSFORMERS = "transformers"
+    FAKE = "fake"
+
+
+class WorkerSettings(ServiceSettings):
+    """One worker of a node."""
+
+    model_config = SettingsConfigDict(env_prefix="KINDLING_WORKER_")
+
+    node_id: str = Field(pattern=NAME_PATTERN, description="the node that the worker belongs to")
+    name: str = Field(default="worker-0", pattern=NAME_PATTERN, description="the worker's name within its node")
+    device: str = Field(default="cpu", pattern="^cpu$", description="what the engine computes on")
+    slots: int = Field(default=1, ge=1, description="instances that run at once")
+    engine: EngineKind = EngineKind.TRANSFORMERS
+    storage_address: str = Field(
+        default="", description="host:port of the node's storage manager; only the fake engine does without"
+    )
+    threads: int = Field(default=0, ge=0, description="threads that compute; 0 means as many as there are cores")
+    kv_cache_bytes: int = Field(default=256 * 2**20, ge=2**20, description="memory for keys and values per instance")
+    fake_vocab_size: int = Field(default=1000, ge=1)
+    fake_context_length: int = Field(default=4096, ge=2)
+    fake_max_running: int = Field(default=1024, ge=1)
+    fake_step_seconds: float = Field(default=0.0, ge=0.0, description="how long a step of the fake engine takes")
+
+    @property
+    def worker_id(self) -> str:
+        """The worker's id, unique in the cluster."""
+        return f"{self.node_id}/{self.name}"
+
+    @property
+    def thread_count(self) -> int:
+        """Threads that compute."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    @model_validator(mode="after")
+    def _require_storage(self) -> "WorkerSettings":
+        if not self.storage_address and self.engine is not EngineKind.FAKE:
+            raise ValueError("storage_address is needed: set it to host:port of the node's storage manager")
+        return self
