@@ -1,0 +1,173 @@
+"""The cluster's records in etcd, written as the leader."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from contextlib import aclosing
+
+from kindling.platform.clock import Clock
+from kindling.platform.errors import AbortedError, DataLossError, UnavailableError
+from kindling.platform.etcd import (
+    Delete,
+    EtcdClient,
+    EventKind,
+    KeyValue,
+    Leadership,
+    Operation,
+    Put,
+    Snapshot,
+    WatchEvent,
+)
+from kindling.platform.etcd_records import decision_key, decode_record, encode_record, instance_key, model_key
+from kindling.platform.logging import get_logger
+from kindling.scheduler.adapters.records import (
+    instance_from_record,
+    instance_to_record,
+    node_from_record,
+    residency_from_record,
+    worker_from_record,
+)
+from kindling.scheduler.domain.values import Instance, Model, Node, Residency, Worker
+from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, TopologyChange, WorkerGone
+from kindling.scheduler.wire import model_from_wire, model_to_wire, timestamp
+from kindling.v1 import state_pb2
+
+log = get_logger(__name__)
+_PAUSE_SECONDS = 0.2
+Value = Node | Worker | Residency | Model | Instance
+
+_DECODERS: dict[str, Callable[[bytes], Value]] = {
+    "nodes": lambda data: node_from_record(decode_record(state_pb2.NodeRecord, data)),
+    "workers": lambda data: worker_from_record(decode_record(state_pb2.WorkerRecord, data)),
+    "residency": lambda data: residency_from_record(decode_record(state_pb2.ResidencyRecord, data)),
+    "models": lambda data: model_from_wire(decode_record(state_pb2.ModelRecord, data).model),
+    "instances": lambda data: instance_from_record(decode_record(state_pb2.InstanceRecord, data)),
+}
+# Only the leader writes the others, and it knows what it wrote.
+_TOPOLOGY = ("nodes", "workers", "residency")
+
+
+class EtcdStore:
+    """The store of one leadership. Writes go one after the other, so that none can overtake another."""
+
+    def __init__(self, etcd: EtcdClient, leadership: Leadership, prefix: str, clock: Clock) -> None:
+        self._etcd = etcd
+        self._leadership = leadership
+        self._prefix = prefix
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def follow(self) -> AsyncGenerator[Records | TopologyChange, None]:
+        """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
+        async with aclosing(self._etcd.watch(self._prefix)) as updates:
+            async for update in updates:
+                if isinstance(update, Snapshot):
+                    yield self._records(update.items)
+                else:
+                    for change in self._changes(update.events):
+                        yield change
+
+    async def record_start(self, instance: Instance, reason: str) -> None:
+        """Record an instance that is about to start, and the decision."""
+        decision = self._decision(instance, state_pb2.DECISION_KIND_START, reason)
+        await self._write(self._put_instance(instance), decision)
+
+    async def record_ready(self, instance: Instance) -> None:
+        """Record that an instance computes; its decision is done."""
+        await self._write(self._put_instance(instance), *self._end_decisions(instance.instance_id))
+
+    async def record_stop(self, instance: Instance, reason: str) -> None:
+        """Record an instance that is about to stop, and the decision."""
+        decision = self._decision(instance, state_pb2.DECISION_KIND_STOP, reason)
+        await self._write(self._put_instance(instance), decision)
+
+    async def forget_instances(self, instance_ids: Sequence[str]) -> None:
+        """Delete instances and their decisions."""
+        deletions: list[Operation] = []
+        for instance_id in instance_ids:
+            deletions += [Delete(instance_key(self._prefix, instance_id)), *self._end_decisions(instance_id)]
+        await self._write(*deletions)
+
+    async def put_model(self, model: Model) -> None:
+        """Record a model."""
+        record = state_pb2.ModelRecord(model=model_to_wire(model))
+        await self._write(Put(model_key(self._prefix, model.name), encode_record(record)))
+
+    async def delete_model(self, name: str) -> None:
+        """Delete a model."""
+        await self._write(Delete(model_key(self._prefix, name)))
+
+    async def _write(self, *operations: Operation) -> None:
+        """Write all or nothing as the leader, again if no answer came: doing it twice does the same as once."""
+        async with self._turn:
+            while True:
+                try:
+                    await self._leadership.transact([], operations)
+                    return
+                except (AbortedError, UnavailableError) as error:
+                    log.warning("record_delayed", reason=error.reason)
+                await self._clock.sleep(_PAUSE_SECONDS)
+
+    def _put_instance(self, instance: Instance) -> Put:
+        record = instance_to_record(instance)
+        return Put(instance_key(self._prefix, instance.instance_id), encode_record(record))
+
+    def _decision(self, instance: Instance, kind: "state_pb2.DecisionKind.ValueType", reason: str) -> Put:
+        decision_id = _decision_id(instance.instance_id, kind)
+        record = state_pb2.DecisionRecord(
+            decision_id=decision_id,
+            kind=kind,
+            instance_id=instance.instance_id,
+            reason=reason,
+            create_time=timestamp(self._clock.wall()),
+        )
+        return Put(decision_key(self._prefix, decision_id), encode_record(record))
+
+    def _end_decisions(self, instance_id: str) -> list[Delete]:
+        kinds = (state_pb2.DECISION_KIND_START, state_pb2.DECISION_KIND_STOP)
+        return [Delete(decision_key(self._prefix, _decision_id(instance_id, kind))) for kind in kinds]
+
+    def _records(self, items: Sequence[KeyValue]) -> Records:
+        values = [value for item in items if (value := self._decode(item, _DECODERS)) is not None]
+        return Records(
+            nodes=tuple(value for value in values if isinstance(value, Node)),
+            workers=tuple(value for value in values if isinstance(value, Worker)),
+            residency=tuple(value for value in values if isinstance(value, Residency)),
+            models=tuple(value for value in values if isinstance(value, Model)),
+            instances=tuple(value for value in values if isinstance(value, Instance)),
+        )
+
+    def _changes(self, events: Sequence[WatchEvent]) -> Iterator[TopologyChange]:
+        for event in events:
+            if event.kind is EventKind.DELETE:
+                change: Value | TopologyChange | None = self._gone(event.item.key)
+            else:
+                change = self._decode(event.item, _TOPOLOGY)
+            if change is not None and not isinstance(change, Model | Instance):
+                yield change
+
+    def _decode(self, item: KeyValue, kinds: Collection[str]) -> Value | None:
+        """Return the value of a key of one of ``kinds``; one that cannot be read is left out, and said so."""
+        kind, _, _ = item.key.removeprefix(self._prefix).partition("/")
+        if kind not in kinds:
+            return None
+        try:
+            return _DECODERS[kind](item.value)
+        except DataLossError as error:
+            log.error("record_unreadable", key=item.key, message=error.message)
+            return None
+
+    def _gone(self, key: str) -> TopologyChange | None:
+        kind, _, name = key.removeprefix(self._prefix).partition("/")
+        if kind == "nodes":
+            return NodeGone(name)
+        if kind == "workers":
+            return WorkerGone(name)
+        if kind == "residency":
+            node_id, _, digest = name.partition("/")
+            return ResidencyGone(node_id, digest)
+        return None
+
+
+def _decision_id(instance_id: str, kind: "state_pb2.DecisionKind.ValueType") -> str:
+    verb = "start" if kind == state_pb2.DECISION_KIND_START else "stop"
+    return f"{verb}-{instance_id}"

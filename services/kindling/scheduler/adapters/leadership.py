@@ -1,0 +1,67 @@
+"""The election among schedulers, in etcd."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from kindling.platform.clock import Clock
+from kindling.platform.etcd import EtcdClient, EventKind, Leadership, WatchUpdate, campaign
+from kindling.platform.etcd import Snapshot as EtcdSnapshot
+from kindling.platform.etcd_records import decode_record, encode_record, leader_key
+from kindling.scheduler.adapters.etcd_store import EtcdStore
+from kindling.scheduler.ports import Leader
+from kindling.scheduler.wire import seconds_of, timestamp
+from kindling.v1 import state_pb2
+
+
+class EtcdOffice:
+    """A leadership with the store that it may write."""
+
+    def __init__(self, leadership: Leadership, store: EtcdStore) -> None:
+        self._leadership = leadership
+        self.store = store
+
+    async def lost(self) -> None:
+        """Return once the leadership is over."""
+        await self._leadership.lost.wait()
+
+
+class EtcdElection:
+    """Campaigns for the leader's key, and reads from it who leads."""
+
+    def __init__(
+        self, etcd: EtcdClient, prefix: str, ttl_seconds: float, scheduler_id: str, address: str, clock: Clock
+    ) -> None:
+        self._etcd = etcd
+        self._prefix = prefix
+        self._ttl_seconds = ttl_seconds
+        self._scheduler_id = scheduler_id
+        self._address = address
+        self._clock = clock
+
+    @asynccontextmanager
+    async def campaign(self) -> AsyncIterator[EtcdOffice]:
+        """Wait to lead; leading ends with the context."""
+        record = state_pb2.LeaderRecord(
+            scheduler_id=self._scheduler_id, address=self._address, since=timestamp(self._clock.wall())
+        )
+        key = leader_key(self._prefix)
+        async with campaign(self._etcd, key, encode_record(record), self._ttl_seconds) as leadership:
+            yield EtcdOffice(leadership, EtcdStore(self._etcd, leadership, self._prefix, self._clock))
+
+    async def leaders(self) -> AsyncIterator[Leader | None]:
+        """Yield who leads, now and at every change."""
+        async with aclosing(self._etcd.watch_key(leader_key(self._prefix))) as updates:
+            async for update in updates:
+                yield _leader(update)
+
+
+def _leader(update: WatchUpdate) -> Leader | None:
+    if isinstance(update, EtcdSnapshot):
+        value = update.items[0].value if update.items else None
+    else:
+        last = update.events[-1]
+        value = last.item.value if last.kind is EventKind.PUT else None
+    if value is None:
+        return None
+    record = decode_record(state_pb2.LeaderRecord, value)
+    return Leader(record.scheduler_id, record.address, seconds_of(record.since))

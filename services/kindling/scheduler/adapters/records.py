@@ -1,0 +1,59 @@
+"""Between the scheduler's values and the records of etcd."""
+
+from kindling.scheduler.domain.values import Instance, InstanceState, Node, Residency, Worker
+from kindling.scheduler.wire import (
+    STATE_FROM_WIRE,
+    STATE_TO_WIRE,
+    report_from_wire,
+    report_to_wire,
+    seconds_of,
+    tier_from_wire,
+    tier_use_from_wire,
+    timestamp,
+)
+from kindling.v1 import state_pb2
+
+
+def node_from_record(record: state_pb2.NodeRecord) -> Node:
+    """Return a node as it registered."""
+    tiers = (tier_use_from_wire(tier) for tier in record.tiers)
+    return Node(record.node_id, record.storage_address, tuple(tier for tier in tiers if tier))
+
+
+def worker_from_record(record: state_pb2.WorkerRecord) -> Worker:
+    """Return a worker as it registered; one that says nothing of slots has one."""
+    return Worker(record.worker_id, record.node_id, record.address, record.device or "cpu", record.slots or 1)
+
+
+def residency_from_record(record: state_pb2.ResidencyRecord) -> Residency:
+    """Return how much of a checkpoint a node holds."""
+    held = ((tier_from_wire(entry.tier), entry.bytes) for entry in record.tiers)
+    return Residency(record.node_id, record.digest, {tier: count for tier, count in held if tier})
+
+
+def instance_from_record(record: state_pb2.InstanceRecord) -> Instance:
+    """Return an instance as it was recorded; one in a state that we do not know is finished as stopping."""
+    return Instance(
+        instance_id=record.instance_id,
+        model=record.model,
+        digest=record.checkpoint_digest,
+        worker_id=record.worker_id,
+        state=STATE_FROM_WIRE.get(record.state, InstanceState.STOPPING),
+        create_time=seconds_of(record.create_time),
+        estimated_seconds=record.estimated_seconds,
+        report=report_from_wire(record.report) if record.HasField("report") else None,
+    )
+
+
+def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:
+    """Return the record of an instance."""
+    return state_pb2.InstanceRecord(
+        instance_id=instance.instance_id,
+        model=instance.model,
+        checkpoint_digest=instance.digest,
+        worker_id=instance.worker_id,
+        state=STATE_TO_WIRE[instance.state],
+        create_time=timestamp(instance.create_time),
+        estimated_seconds=instance.estimated_seconds,
+        report=report_to_wire(instance.report) if instance.report else None,
+    )

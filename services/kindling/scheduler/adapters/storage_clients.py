@@ -1,0 +1,77 @@
+"""Storage managers over gRPC."""
+
+from collections.abc import AsyncGenerator
+
+from kindling.platform.rpc.channel import ChannelPool, remote_errors
+from kindling.scheduler.domain.values import Checkpoint, Node, Tier
+from kindling.scheduler.ports import FilePart, ImportOrder, ImportProgress, TierContents
+from kindling.scheduler.wire import checkpoint_from_wire, tier_to_wire, tier_use_from_wire
+from kindling.v1 import cluster_pb2, storage_pb2, storage_pb2_grpc
+
+_STATUS_SECONDS = 5.0
+_DELETE_SECONDS = 60.0
+
+
+class GrpcStorages:
+    """The storage managers at the addresses that they registered."""
+
+    def __init__(self, channels: ChannelPool) -> None:
+        self._channels = channels
+
+    async def import_checkpoint(
+        self, node: Node, order: ImportOrder
+    ) -> AsyncGenerator[ImportProgress | Checkpoint, None]:
+        """Pack a source into the remote store; the last item is the checkpoint."""
+        request = storage_pb2.ImportCheckpointRequest(
+            request_id=order.request_id, source_uri=order.source_uri, allow_pickle=order.allow_pickle
+        )
+        call = self._stub(node).ImportCheckpoint(request)
+        try:
+            with remote_errors(node.node_id):
+                async for message in call:
+                    if message.HasField("imported"):
+                        yield checkpoint_from_wire(message.imported)
+                    elif message.HasField("progress"):
+                        yield ImportProgress(message.progress.done_bytes, message.progress.total_bytes)
+        finally:
+            call.cancel()
+
+    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> int:
+        """Drop a checkpoint's chunks above a tier; returns the bytes dropped."""
+        request = storage_pb2.EvictCheckpointRequest(digest=digest, keep=tier_to_wire(keep))
+        with remote_errors(node.node_id):
+            response = await self._stub(node).EvictCheckpoint(request, timeout=_DELETE_SECONDS)
+        return int(response.dropped_bytes)
+
+    async def delete_checkpoint(self, node: Node, digest: str) -> None:
+        """Delete a checkpoint from the remote store and the node."""
+        request = storage_pb2.DeleteCheckpointRequest(digest=digest)
+        with remote_errors(node.node_id):
+            await self._stub(node).DeleteCheckpoint(request, timeout=_DELETE_SECONDS)
+
+    async def read_files(self, node: Node, digest: str) -> AsyncGenerator[FilePart, None]:
+        """Yield a checkpoint's small files, piece by piece."""
+        call = self._stub(node).ReadCheckpointFiles(storage_pb2.ReadCheckpointFilesRequest(digest=digest))
+        try:
+            with remote_errors(node.node_id):
+                async for message in call:
+                    part = message.part
+                    yield FilePart(part.path, part.file_bytes, part.offset, part.data)
+        finally:
+            call.cancel()
+
+    async def status(self, node: Node) -> tuple[TierContents, ...]:
+        """Return the node's tiers, fastest first."""
+        request = storage_pb2.GetStorageStatusRequest()
+        with remote_errors(node.node_id):
+            response = await self._stub(node).GetStorageStatus(request, timeout=_STATUS_SECONDS)
+        return tuple(_contents(tier) for tier in response.tiers if tier_use_from_wire(tier))
+
+    def _stub(self, node: Node) -> "storage_pb2_grpc.StorageServiceAsyncStub":
+        return storage_pb2_grpc.StorageServiceStub(self._channels.get(node.storage_address))
+
+
+def _contents(message: cluster_pb2.TierStatus) -> TierContents:
+    use = tier_use_from_wire(message)
+    assert use is not None
+    return TierContents(use, tuple((held.digest, held.chunks, held.bytes) for held in message.checkpoints))

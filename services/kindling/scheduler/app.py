@@ -1,0 +1,93 @@
+"""Puts the scheduler together."""
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from kindling.platform.clock import Clock, SystemClock
+from kindling.platform.etcd import Credentials, EtcdClient, TlsConfig
+from kindling.platform.logging import get_logger
+from kindling.platform.process import Shutdown
+from kindling.platform.rpc.channel import ChannelPool
+from kindling.platform.rpc.server import RpcServer
+from kindling.scheduler.adapters.leadership import EtcdElection
+from kindling.scheduler.adapters.storage_clients import GrpcStorages
+from kindling.scheduler.adapters.worker_clients import GrpcWorkers
+from kindling.scheduler.cluster_servicer import ClusterServicer
+from kindling.scheduler.domain.planner import Planner
+from kindling.scheduler.domain.policy import Policy
+from kindling.scheduler.model_servicer import ModelServicer
+from kindling.scheduler.ports import Store, Workers
+from kindling.scheduler.seat import Seat
+from kindling.scheduler.servicer import SchedulerServicer
+from kindling.scheduler.settings import SchedulerSettings
+from kindling.scheduler.term import Term
+from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc
+
+log = get_logger(__name__)
+_SUFFIX_BYTES = 3
+
+
+async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | None = None) -> None:
+    """Serve until shutdown is requested: as the leader, or as a standby that points at it."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        etcd = await stack.enter_async_context(_etcd_client(settings))
+        # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
+        workers = GrpcWorkers(await stack.enter_async_context(ChannelPool(retry=False)))
+        storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
+        server = _server(settings)
+        seat = Seat(lambda store: _term(settings, store, workers, clock))
+        _add_servicers(server, seat, storages, settings)
+        async with server, asyncio.TaskGroup() as tasks:
+            election = EtcdElection(
+                etcd, settings.etcd_prefix, settings.lease_ttl_seconds, settings.scheduler_id, server.address, clock
+            )
+            campaigning = tasks.create_task(seat.run(election))
+            log.info("scheduler_started", address=server.address, scheduler_id=settings.scheduler_id)
+            await shutdown.requested.wait()
+            await server.drain()
+            campaigning.cancel()
+
+
+def _etcd_client(settings: SchedulerSettings) -> EtcdClient:
+    tls = None
+    if settings.etcd_tls_ca or settings.etcd_tls_cert:
+        tls = TlsConfig(_path(settings.etcd_tls_ca), _path(settings.etcd_tls_cert), _path(settings.etcd_tls_key))
+    credentials = Credentials(settings.etcd_user, settings.etcd_password) if settings.etcd_user else None
+    return EtcdClient(settings.etcd_endpoint_list, tls=tls, credentials=credentials)
+
+
+def _path(name: str) -> Path | None:
+    return Path(name) if name else None
+
+
+def _server(settings: SchedulerSettings) -> RpcServer:
+    return RpcServer(
+        settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
+    )
+
+
+def _term(settings: SchedulerSettings, store: Store, workers: Workers, clock: Clock) -> Term:
+    policy = Policy(settings.assumptions)
+    planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
+    return Term(store, workers, planner, clock, settings.start_stall_seconds)
+
+
+def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:
+    server.add(
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
+        SchedulerServicer(seat),
+        "kindling.v1.SchedulerService",
+    )
+    server.add(
+        model_pb2_grpc.add_ModelServiceServicer_to_server,
+        ModelServicer(seat, storages, settings.model_defaults),
+        "kindling.v1.ModelService",
+    )
+    server.add(
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
+        ClusterServicer(seat, storages, settings.status_timeout_seconds),
+        "kindling.v1.ClusterService",
+    )

@@ -1,0 +1,118 @@
+"""Which generations an instance has on its hands: those granted and not yet released, and those its worker reports."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Account:
+    granted: set[str] = field(default_factory=set)
+    reported: frozenset[str] = frozenset()
+    # Released here, yet in the worker's last report, which is older: they take no room any more.
+    ended: set[str] = field(default_factory=set)
+    idle_since: float | None = None
+
+    def in_flight(self) -> int:
+        return len(self.granted) + len(self.reported - self.granted - self.ended)
+
+
+class GrantLedger:
+    """Counts the generations in flight per instance.
+
+    A grant ends when it is released, when a worker that had reported its generation reports it no more, or
+    ``ttl_seconds`` after it was given if the worker never reported it.
+    """
+
+    def __init__(self, ttl_seconds: float) -> None:
+        self._ttl_seconds = ttl_seconds
+        self._accounts: dict[str, _Account] = {}
+        self._instance_of: dict[str, str] = {}
+        self._unseen: dict[str, float] = {}  # oldest first: the time to live is the same for all
+
+    def open(self, instance_id: str, now: float) -> None:
+        """Begin to count an instance, idle since now; one that is counted already stays as it is."""
+        self._accounts.setdefault(instance_id, _Account(idle_since=now))
+
+    def close(self, instance_id: str) -> None:
+        """Forget an instance and every grant on it."""
+        account = self._accounts.pop(instance_id, None)
+        for generation_id in account.granted if account else ():
+            self._unseen.pop(generation_id, None)
+            del self._instance_of[generation_id]
+
+    def touch(self, instance_id: str, now: float) -> None:
+        """Count an idle instance's time without work from now."""
+        account = self._accounts[instance_id]
+        if account.idle_since is not None:
+            account.idle_since = now
+
+    def grant(self, generation_id: str, instance_id: str, now: float) -> None:
+        """Give a generation room in an instance, once."""
+        if generation_id in self._instance_of:
+            return
+        self._instance_of[generation_id] = instance_id
+        self._unseen[generation_id] = now
+        account = self._accounts[instance_id]
+        account.granted.add(generation_id)
+        account.ended.discard(generation_id)
+        account.idle_since = None
+
+    def release(self, generation_id: str, now: float) -> bool:
+        """Take a generation's room back; false if there was no such grant."""
+        instance_id = self._instance_of.pop(generation_id, None)
+        if instance_id is None:
+            return False
+        self._unseen.pop(generation_id, None)
+        account = self._accounts[instance_id]
+        account.granted.discard(generation_id)
+        account.ended.add(generation_id)
+        self._settle(account, now)
+        return True
+
+    def report(self, instance_id: str, generation_ids: frozenset[str], now: float) -> None:
+        """Take over what the instance's worker says it runs."""
+        account = self._accounts[instance_id]
+        over = (account.granted - generation_ids) - self._unseen.keys()
+        for generation_id in over:
+            account.granted.discard(generation_id)
+            del self._instance_of[generation_id]
+        for generation_id in account.granted & generation_ids:
+            self._unseen.pop(generation_id, None)
+        account.reported = generation_ids
+        account.ended &= generation_ids
+        self._settle(account, now)
+
+    def expire(self, now: float) -> list[str]:
+        """Take back the grants whose generation no worker has reported in time; returns them."""
+        expired = []
+        for generation_id, granted_at in self._unseen.items():
+            if granted_at + self._ttl_seconds > now:
+                break
+            expired.append(generation_id)
+        for generation_id in expired:
+            account = self._accounts[self._instance_of[generation_id]]
+            self.release(generation_id, now)
+            account.ended.discard(generation_id)  # should it turn up after all, it does take room
+        return expired
+
+    def next_expiry(self) -> float | None:
+        """When :meth:`expire` has something to do next."""
+        oldest = next(iter(self._unseen.values()), None)
+        return None if oldest is None else oldest + self._ttl_seconds
+
+    def instance_of(self, generation_id: str) -> str | None:
+        """The instance on which a generation has a grant."""
+        return self._instance_of.get(generation_id)
+
+    def in_flight(self, instance_id: str) -> int:
+        """Generations granted or running on an instance, each counted once."""
+        return self._accounts[instance_id].in_flight()
+
+    def idle_since(self, instance_id: str) -> float | None:
+        """Since when an instance has nothing to do; none while it has."""
+        return self._accounts[instance_id].idle_since
+
+    def _settle(self, account: _Account, now: float) -> None:
+        if account.in_flight():
+            account.idle_since = None
+        elif account.idle_since is None:
+            account.idle_since = now

@@ -1,0 +1,31 @@
+"""What the scheduler's connection to a worker has told it."""
+
+from dataclasses import dataclass
+
+from kindling.scheduler.domain.values import WorkerReport
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The state of the watch on one worker, ``since`` when it was opened or broke."""
+
+    since: float
+    connected: bool = False
+    report: WorkerReport | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the worker answers and has said what it runs."""
+        return self.connected and self.report is not None
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether the worker can be given generations and instances."""
+        return self.connected and self.report is not None and not self.report.draining
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The instances that the worker last said it runs; nothing while it cannot be asked."""
+        if self.report is None:
+            return frozenset()
+        return frozenset(instance.instance_id for instance in self.report.instances)

@@ -1,0 +1,249 @@
+"""The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from kindling.platform.errors import KindlingError
+from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
+from kindling.scheduler.domain.policy import (
+    Need,
+    Policy,
+    StartInstance,
+    StopInstance,
+    UseInstance,
+    Wait,
+    WaitReason,
+    instance_with_room,
+)
+from kindling.scheduler.domain.refusals import no_workers, queue_full, queue_timeout, retold, unknown_model
+from kindling.scheduler.domain.troubles import Troubles
+from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Model, Request
+from kindling.scheduler.domain.view import ClusterView
+
+
+class Planner:
+    """Holds the view and the waiting lines; :meth:`plan` brings them together."""
+
+    def __init__(self, policy: Policy, limits: Limits, new_suffix: Callable[[], str]) -> None:
+        self.view = ClusterView(limits.grant_ttl_seconds)
+        self.lines = WaitingLines()
+        self.troubles = Troubles(limits.max_start_attempts)
+        self.limits = limits
+        self._policy = policy
+        self._new_suffix = new_suffix
+        self._without_workers_since: float | None = None
+
+    # Requests
+
+    def try_grant(self, request: Request, now: float) -> Grant | None:
+        """Grant at once if an instance has room and nobody waits; the warm path.
+
+        Raises NotFoundError for an unknown model.
+        """
+        model = self._model(request.model)
+        if (earlier := self._earlier_grant(request)) is not None:
+            return Grant(request, earlier)
+        if self.lines.length(model.name) or (instance := instance_with_room(self.view, model)) is None:
+            return None
+        self.view.grants.grant(request.generation_id, instance.instance_id, now)
+        return Grant(request, instance)
+
+    def hold(self, request: Request, now: float) -> int:
+        """Put a request in line; returns how many are ahead.
+
+        Raises ResourceExhaustedError QUEUE_FULL, or the error with which the model's start just failed.
+        """
+        model = self._model(request.model)
+        trouble = self.troubles.blocking(model.name, now)
+        if trouble is not None and not scaling.capacity(self.view, model):
+            raise retold(trouble.error)
+        if self.lines.length(model.name) >= model.settings.max_queued_requests:
+            raise queue_full(model)
+        return self.lines.join(request)
+
+    def release(self, generation_id: str, now: float) -> None:
+        """Take a grant back; unknown ones are ignored."""
+        self.view.grants.release(generation_id, now)
+
+    # What becomes of starts
+
+    def started(self, instance_id: str, report: LoadReport, now: float) -> Instance | None:
+        """An instance computes; returns it as it is now, or none if it was given up meanwhile."""
+        instance = self.view.instances.get(instance_id)
+        if instance is None or instance.state is not InstanceState.STARTING:
+            return None
+        ready = replace(instance, state=InstanceState.READY, ready_at=now, report=report)
+        self.view.put_instance(ready, now)
+        self.view.grants.touch(instance_id, now)
+        self.troubles.clear(instance.model)
+        return ready
+
+    def start_failed(self, instance_id: str, error: KindlingError, now: float) -> list[Refusal]:
+        """A start failed; returns who is refused because there is no point in trying again."""
+        instance = self.view.remove_instance(instance_id)
+        if instance is None or instance.model not in self.view.models:
+            return []
+        if not self.troubles.note(instance.model, instance.worker_id, error):
+            return []
+        return self._give_up(self.view.models[instance.model], now)
+
+    # Planning
+
+    def plan(self, now: float) -> Plan:
+        """Return what to do now. Calling again at once returns nothing new."""
+        plan = Plan()
+        self._watch_workers(now)
+        self.view.grants.expire(now)
+        plan.refusals += self._refuse(self._overdue(now))
+        self._stop_surplus(plan, now)
+        for model in self._models_in_order():
+            self._serve(model, plan, now)
+        return plan
+
+    def next_deadline(self, now: float) -> float | None:
+        """When :meth:`plan` has something to do next, even if nothing happens before."""
+        return min((deadline for deadline in self._deadlines(now) if deadline is not None), default=None)
+
+    def lost_workers(self, now: float) -> list[str]:
+        """Workers with instances or a watch that have not answered for too long."""
+        known = {i.worker_id for i in self.view.instances.values()}
+        return [name for name in sorted(known) if (end := self._lost_at(name)) is not None and end <= now]
+
+    def _serve(self, model: Model, plan: Plan, now: float) -> None:
+        blocked = self.troubles.blocking(model.name, now) is not None
+        while True:
+            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name))
+            decision = self._policy.decide(self.view, need, now)
+            if isinstance(decision, UseInstance):
+                plan.grants.append(self._grant_head(model, decision, now))
+            elif isinstance(decision, Wait) or blocked:
+                break
+            elif isinstance(decision, StartInstance):
+                plan.starts.append(self._start(model, decision, now))
+            else:
+                plan.stops.append(self._stop(decision, now))
+        if decision == Wait(WaitReason.ALL_FAILED) and not blocked:
+            plan.refusals += self._give_up(model, now)
+
+    def _grant_head(self, model: Model, decision: UseInstance, now: float) -> Grant:
+        request = self.lines.head(model.name)
+        assert request is not None
+        self.lines.leave(request)
+        self.view.grants.grant(request.generation_id, decision.instance_id, now)
+        instance = self.view.instances[decision.instance_id]
+        return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
+
+    def _start(self, model: Model, decision: StartInstance, now: float) -> Start:
+        placement = decision.placement
+        instance = Instance(
+            instance_id=self._new_instance_id(model.name),
+            model=model.name,
+            digest=model.checkpoint.digest,
+            worker_id=placement.worker_id,
+            state=InstanceState.STARTING,
+            estimated_seconds=placement.seconds,
+            started_at=now,
+        )
+        self.view.put_instance(instance, now)
+        return Start(instance, placement, decision.alternatives, self.lines.head(model.name))
+
+    def _stop(self, decision: StopInstance, now: float) -> Stop:
+        instance = replace(self.view.instances[decision.instance_id], state=InstanceState.STOPPING)
+        self.view.put_instance(instance, now)
+        return Stop(instance, decision.reason)
+
+    def stop(self, instance_id: str, reason: str, now: float) -> Stop:
+        """Have an instance stop for a reason from outside, for instance an operator's wish."""
+        return self._stop(StopInstance(instance_id, reason), now)
+
+    def _stop_surplus(self, plan: Plan, now: float) -> None:
+        for instance in list(self.view.instances.values()):
+            reason = scaling.surplus(self.view, instance, now)
+            if reason is not None and not self._is_wanted(instance):
+                plan.stops.append(self.stop(instance.instance_id, reason, now))
+
+    def _is_wanted(self, instance: Instance) -> bool:
+        """Whether somebody waits for an idle instance that still serves; it will be busy in a moment."""
+        return bool(self.lines.length(instance.model)) and self.view.serves(instance)
+
+    def _models_in_order(self) -> Iterator[Model]:
+        """Models that somebody waits for, the longest wait first; then those that keep a minimum running."""
+        waiting = [name for name in self.lines.models() if name in self.view.models]
+        yield from (self.view.models[name] for name in waiting)
+        for name, model in sorted(self.view.models.items()):
+            if model.settings.min_instances and name not in waiting:
+                yield model
+
+    def _overdue(self, now: float) -> Iterator[tuple[Request, KindlingError]]:
+        for request in self.lines:
+            model = self.view.models.get(request.model)
+            if model is None:
+                yield request, unknown_model(request.model)
+            elif request.arrived_at + model.settings.max_queue_wait_seconds <= now:
+                yield request, queue_timeout(model)
+            elif self._workers_missed(request) <= now:
+                yield request, no_workers()
+
+    def _refuse(self, overdue: Iterator[tuple[Request, KindlingError]]) -> list[Refusal]:
+        refusals = [Refusal(request, error) for request, error in overdue]
+        for refusal in refusals:
+            self.lines.leave(refusal.request)
+        return refusals
+
+    def _give_up(self, model: Model, now: float) -> list[Refusal]:
+        """Pause the model's starts; those who wait are refused unless an instance will serve them in turn."""
+        error = self.troubles.give_up(model.name, now)
+        if scaling.capacity(self.view, model):
+            return []
+        return self._refuse(iter([(request, retold(error)) for request in self.lines.line(model.name)]))
+
+    def _watch_workers(self, now: float) -> None:
+        if any(self.view.can_start(worker) for worker in self.view.workers.values()):
+            self._without_workers_since = None
+        elif self._without_workers_since is None:
+            self._without_workers_since = now
+
+    def _workers_missed(self, request: Request) -> float:
+        """When a request has waited long enough for any worker at all."""
+        if self._without_workers_since is None:
+            return float("inf")
+        return max(request.arrived_at, self._without_workers_since) + self.limits.no_workers_wait_seconds
+
+    def _deadlines(self, now: float) -> Iterator[float | None]:
+        yield self.view.grants.next_expiry()
+        yield scaling.next_keep_alive(self.view, now)
+        yield self.troubles.next_retry(now)
+        for name in {instance.worker_id for instance in self.view.instances.values()}:
+            yield self._lost_at(name)
+        for name in self.lines.models():
+            head, model = self.lines.head(name), self.view.models.get(name)
+            if head is not None and model is not None:
+                yield head.arrived_at + model.settings.max_queue_wait_seconds
+                yield self._workers_missed(head)
+
+    def _lost_at(self, worker_id: str) -> float | None:
+        link = self.view.link(worker_id)
+        return None if link.connected else link.since + self.limits.worker_lost_seconds
+
+    def _earlier_grant(self, request: Request) -> Instance | None:
+        """The instance of a grant that the generation has already, if it can still be used."""
+        instance_id = self.view.grants.instance_of(request.generation_id)
+        if instance_id is None:
+            return None
+        instance = self.view.instances[instance_id]
+        if self.view.serves(instance):
+            return instance
+        self.view.grants.release(request.generation_id, request.arrived_at)
+        return None
+
+    def _model(self, name: str) -> Model:
+        if (model := self.view.models.get(name)) is None:
+            raise unknown_model(name)
+        return model
+
+    def _new_instance_id(self, model: str) -> str:
+        while (instance_id := f"{model}-{self._new_suffix()}") in self.view.instances:
+            pass
+        return instance_id

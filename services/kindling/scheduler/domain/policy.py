@@ -1,0 +1,143 @@
+"""The policy: what to do for a model that needs room. Pure: (view, need, now) → decision."""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.view import ClusterView
+
+
+class WaitReason(enum.Enum):
+    """Why nothing is done for a model now."""
+
+    ENOUGH = "its instances, with those that start, are enough"
+    AT_MAXIMUM = "it has as many instances as it may have"
+    SLOT_BECOMES_FREE = "an instance that stops makes room"
+    NO_SLOT = "every slot is busy or protected"
+    NO_WORKERS = "no worker is there"
+    ALL_FAILED = "its start failed on every worker that is there"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A model with ``queued`` requests; its start has failed on the workers in ``excluded``."""
+
+    model: Model
+    queued: int = 0
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class UseInstance:
+    """Run the first request in line on an instance that has room."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartInstance:
+    """Start an instance where it is ready soonest; ``alternatives`` are the other placements, best first."""
+
+    placement: Estimate
+    alternatives: tuple[Estimate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopInstance:
+    """Stop an idle instance, so that its slot becomes free."""
+
+    instance_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until something changes."""
+
+    reason: WaitReason
+
+
+Decision = UseInstance | StartInstance | StopInstance | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The smallest startup time wins; idle instances of others make room when no slot is free."""
+
+    assumptions: Assumptions = field(default_factory=Assumptions)
+
+    def decide(self, view: ClusterView, need: Need, now: float) -> Decision:
+        """Return what to do next for a model. Call again once the decision is entered into the view."""
+        if need.queued and (roomiest := instance_with_room(view, need.model)):
+            return UseInstance(roomiest.instance_id)
+        if (enough := _has_enough(view, need)) is not None:
+            return Wait(enough)
+        candidates = [worker for worker in view.workers.values() if view.can_start(worker)]
+        if not candidates:
+            return Wait(WaitReason.NO_WORKERS)
+        allowed = [worker for worker in candidates if worker.worker_id not in need.excluded]
+        return self._start(view, need.model, allowed, now) or _make_room(view, allowed, now)
+
+    def _start(self, view: ClusterView, model: Model, allowed: list[Worker], now: float) -> StartInstance | None:
+        """The placement with the smallest startup time among the free slots."""
+        placements = sorted(
+            (
+                estimate(view, worker, model.checkpoint, now, self.assumptions)
+                for worker in allowed
+                if view.free_slots(worker)
+            ),
+            key=lambda placement: (placement.seconds, placement.worker_id),
+        )
+        return StartInstance(placements[0], tuple(placements[1:])) if placements else None
+
+
+def instance_with_room(view: ClusterView, model: Model) -> Instance | None:
+    """The instance of a model with the fewest generations in flight, if it may have one more."""
+    best, fewest = None, model.settings.concurrency_target
+    for instance in view.instances_of(model.name):
+        if view.serves(instance) and (count := view.grants.in_flight(instance.instance_id)) < fewest:
+            best, fewest = instance, count
+    return best
+
+
+def _has_enough(view: ClusterView, need: Need) -> WaitReason | None:
+    model = need.model
+    if scaling.capacity(view, model) >= scaling.wanted_instances(
+        model.settings, scaling.demand(view, model, need.queued)
+    ):
+        return WaitReason.ENOUGH
+    maximum = model.settings.max_instances
+    if maximum and scaling.alive(view, model) >= maximum:
+        return WaitReason.AT_MAXIMUM
+    return None
+
+
+def _make_room(view: ClusterView, allowed: list[Worker], now: float) -> StopInstance | Wait:
+    """Free a slot: one that is on its way, else the best victim's."""
+    if not allowed:
+        return Wait(WaitReason.ALL_FAILED)
+    if any(_becomes_free(view, instance) for worker in allowed for instance in view.instances_on(worker.worker_id)):
+        return Wait(WaitReason.SLOT_BECOMES_FREE)
+    victim = min(_victims(view, allowed), key=lambda spare: _eviction_order(view, spare, now), default=None)
+    if victim is None:
+        return Wait(WaitReason.NO_SLOT)
+    return StopInstance(victim.instance_id, "the slot is needed by another model")
+
+
+def _becomes_free(view: ClusterView, instance: Instance) -> bool:
+    return instance.state is InstanceState.STOPPING and not view.is_busy(instance)
+
+
+def _victims(view: ClusterView, allowed: list[Worker]) -> Iterator[Instance]:
+    on_allowed = (instance for worker in allowed for instance in view.instances_on(worker.worker_id))
+    return (instance for instance in on_allowed if scaling.is_spare(view, instance))
+
+
+def _eviction_order(view: ClusterView, spare: Instance, now: float) -> tuple[bool, float, str]:
+    """Those past keep-alive first, then the least recently used."""
+    idle_since = view.grants.idle_since(spare.instance_id)
+    assert idle_since is not None
+    return scaling.surplus(view, spare, now) is None, idle_since, spare.instance_id

@@ -1,0 +1,63 @@
+"""Why a request does not run, in words that say what to do."""
+
+from kindling.platform.errors import (
+    DeadlineExceededError,
+    KindlingError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from kindling.scheduler.domain.values import Model
+
+_RETRY_SECONDS = 5.0
+
+
+def unknown_model(name: str) -> NotFoundError:
+    """Nothing is deployed under the name."""
+    return NotFoundError(
+        f"there is no model {name[:128]!r}; `kindling models` lists those deployed",
+        reason="MODEL_NOT_FOUND",
+        metadata={"model": name[:128]},
+    )
+
+
+def queue_full(model: Model) -> ResourceExhaustedError:
+    """As many requests wait as may."""
+    most = model.settings.max_queued_requests
+    return ResourceExhaustedError(
+        f"{most} requests wait for model {model.name!r} already; try again later or raise max_queued_requests",
+        reason="QUEUE_FULL",
+        metadata={"model": model.name, "max_queued_requests": str(most)},
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def queue_timeout(model: Model) -> DeadlineExceededError:
+    """The request has waited as long as it may."""
+    longest = model.settings.max_queue_wait_seconds
+    return DeadlineExceededError(
+        f"no instance of model {model.name!r} had room within {longest:g} s; try again later, add workers or raise "
+        "max_queue_wait",
+        reason="QUEUE_TIMEOUT",
+        metadata={"model": model.name, "max_queue_wait_seconds": f"{longest:g}"},
+    )
+
+
+def no_workers() -> UnavailableError:
+    """There is nothing to run an instance on."""
+    return UnavailableError(
+        "no worker is there to run a model; start one, or see `kindling status` for what became of them",
+        reason="NO_WORKERS",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def retold(error: KindlingError) -> KindlingError:
+    """A fresh copy of an error that several requests are to be told."""
+    return type(error)(
+        error.message,
+        reason=error.reason,
+        metadata=error.metadata,
+        retry_after_seconds=error.retry_after_seconds,
+        field=error.field,
+    )

@@ -1,0 +1,63 @@
+"""How many instances a model wants, and which it has too many."""
+
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, ModelSettings
+from kindling.scheduler.domain.view import ClusterView
+
+REPLACED = "the model was deleted or points at another checkpoint"
+KEEP_ALIVE_OVER = "without work for longer than keep-alive"
+
+
+def wanted_instances(settings: ModelSettings, demand: int) -> int:
+    """Instances that ``demand`` generations want, within the model's bounds."""
+    wanted = max(settings.min_instances, -(-demand // settings.concurrency_target))
+    return min(wanted, settings.max_instances) if settings.max_instances else wanted
+
+
+def demand(view: ClusterView, model: Model, queued: int) -> int:
+    """Generations of a model that wait or run on what it points at now."""
+    return queued + sum(view.grants.in_flight(i.instance_id) for i in view.instances_of(model.name) if view.serves(i))
+
+
+def capacity(view: ClusterView, model: Model) -> int:
+    """Instances of a model that serve, or will once they are started."""
+    return sum(
+        view.serves(i) or (i.state is InstanceState.STARTING and view.is_current(i))
+        for i in view.instances_of(model.name)
+    )
+
+
+def alive(view: ClusterView, model: Model) -> int:
+    """Instances of a model that count against its maximum: all that have not been told to stop."""
+    return sum(i.state is not InstanceState.STOPPING for i in view.instances_of(model.name))
+
+
+def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
+    """Why an instance should stop, or none if it should stay."""
+    if instance.state is not InstanceState.READY:
+        return None
+    if not view.is_current(instance):
+        return REPLACED
+    return KEEP_ALIVE_OVER if is_spare(view, instance) and _stays_until(view, instance) <= now else None
+
+
+def is_spare(view: ClusterView, instance: Instance) -> bool:
+    """Whether a ready instance has no work and its model's ``min_instances`` are there without it."""
+    if instance.state is not InstanceState.READY or view.is_busy(instance):
+        return False
+    model = view.models.get(instance.model)
+    if model is None:
+        return True
+    others = sum(view.serves(i) for i in view.instances_of(model.name) if i.instance_id != instance.instance_id)
+    return others >= model.settings.min_instances
+
+
+def next_keep_alive(view: ClusterView, now: float) -> float | None:
+    """When the keep-alive of an instance is over next, those already over left out."""
+    ends = (_stays_until(view, i) for i in view.instances.values() if i.model in view.models and is_spare(view, i))
+    return min((end for end in ends if end > now), default=None)
+
+
+def _stays_until(view: ClusterView, instance: Instance) -> float:
+    idle_since = view.grants.idle_since(instance.instance_id)
+    assert idle_since is not None
+    return idle_since + view.models[instance.model].settings.keep_alive_seconds

@@ -1,0 +1,77 @@
+"""Starts that failed: where not to try again, when to give up, and what those who wait are told."""
+
+from dataclasses import dataclass, field
+
+from kindling.platform.errors import Code, KindlingError
+
+# The checkpoint itself is at fault: another worker would say the same.
+_DETERMINISTIC = frozenset({Code.INVALID_ARGUMENT, Code.DATA_LOSS, Code.UNIMPLEMENTED, Code.NOT_FOUND})
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Trouble:
+    """The failed starts of a model since one succeeded; ``error`` is the first of the present attempt."""
+
+    error: KindlingError
+    excluded: set[str] = field(default_factory=set)
+    attempts: int = 0
+    given_up: int = 0
+    blocked_until: float = float("-inf")
+
+
+class Troubles:
+    """Troubles by model. An attempt tries up to ``max_attempts`` workers; then comes a pause, longer each time."""
+
+    def __init__(self, max_attempts: int) -> None:
+        self._max_attempts = max_attempts
+        self._of_model: dict[str, Trouble] = {}
+
+    def of(self, model: str) -> Trouble | None:
+        """The trouble that a model has."""
+        return self._of_model.get(model)
+
+    def excluded(self, model: str) -> frozenset[str]:
+        """Workers on which the present attempt has failed."""
+        trouble = self._of_model.get(model)
+        return frozenset(trouble.excluded) if trouble else frozenset()
+
+    def note(self, model: str, worker_id: str, error: KindlingError) -> bool:
+        """Note a failed start; true if there is no point in trying another worker."""
+        trouble = self._of_model.setdefault(model, Trouble(error))
+        if not trouble.attempts:
+            trouble.error = error
+        trouble.attempts += 1
+        trouble.excluded.add(worker_id)
+        return error.code in _DETERMINISTIC or trouble.attempts >= self._max_attempts
+
+    def give_up(self, model: str, now: float) -> KindlingError:
+        """End the attempt and begin a pause; returns the error that it began with."""
+        trouble = self._of_model[model]
+        pause = min(_FIRST_PAUSE_SECONDS * 2**trouble.given_up, _LONGEST_PAUSE_SECONDS)
+        trouble.given_up = min(trouble.given_up + 1, 10)
+        trouble.blocked_until = now + pause
+        trouble.attempts = 0
+        trouble.excluded.clear()
+        trouble.error.retry_after_seconds = pause
+        return trouble.error
+
+    def blocking(self, model: str, now: float) -> Trouble | None:
+        """The trouble of a model whose pause is not over."""
+        trouble = self._of_model.get(model)
+        return trouble if trouble and trouble.blocked_until > now else None
+
+    def next_retry(self, now: float) -> float | None:
+        """When a pause is over next."""
+        ends = (trouble.blocked_until for trouble in self._of_model.values())
+        return min((end for end in ends if end > now), default=None)
+
+    def readmit(self, worker_id: str) -> None:
+        """A worker came back: what failed on it before says nothing any more."""
+        for trouble in self._of_model.values():
+            trouble.excluded.discard(worker_id)
+
+    def clear(self, model: str) -> None:
+        """A start succeeded, or the model changed."""
+        self._of_model.pop(model, None)

@@ -1,0 +1,182 @@
+"""What the scheduler knows of the cluster, as values. Sizes are bytes, times seconds unless the name says otherwise."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NEVER = float("-inf")
+
+
+class Tier(enum.IntEnum):
+    """Where the bytes of a checkpoint can be; a larger number is slower."""
+
+    GPU = 1
+    DRAM = 2
+    SSD = 3
+    REMOTE = 4
+
+
+class InstanceState(enum.Enum):
+    """What an instance is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An immutable set of weights; ``digest`` identifies it everywhere."""
+
+    digest: str
+    total_bytes: int
+    chunk_bytes: int = 0
+    chunk_count: int = 0
+    architecture: str = ""
+    dtype: str = ""
+    parameter_count: int = 0
+    context_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model is scaled and queued; ``max_instances`` of 0 means as many as there are slots."""
+
+    min_instances: int = 0
+    max_instances: int = 0
+    concurrency_target: int = 8
+    keep_alive_seconds: float = 300.0
+    max_queued_requests: int = 1024
+    max_queue_wait_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A user-facing name that points at a checkpoint and settings. ``create_time`` is seconds since the epoch."""
+
+    name: str
+    checkpoint: Checkpoint
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    source_uri: str = ""
+    create_time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TierUse:
+    """One tier of a node: its size, what is used, and its speed (0 before the first measurement)."""
+
+    tier: Tier
+    capacity_bytes: int = 0
+    used_bytes: int = 0
+    pinned_bytes: int = 0
+    bandwidth_bytes_per_second: float = 0.0
+    backing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine with a live storage manager."""
+
+    node_id: str
+    storage_address: str
+    tiers: tuple[TierUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that can run ``slots`` instances at once."""
+
+    worker_id: str
+    node_id: str
+    address: str
+    device: str = "cpu"
+    slots: int = 1
+
+    @property
+    def device_tier(self) -> Tier:
+        """The tier whose bytes the device computes on without a copy."""
+        return Tier.DRAM if self.device.startswith("cpu") else Tier.GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """How many bytes of a checkpoint, counted from its head, each tier of a node holds."""
+
+    node_id: str
+    digest: str
+    bytes_by_tier: Mapping[Tier, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TierTraffic:
+    """Bytes that a load took from one tier, and the seconds during which it read there."""
+
+    source: Tier
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a finished start was made of."""
+
+    traffic: tuple[TierTraffic, ...] = ()
+    load_seconds: float = 0.0
+    init_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+    @property
+    def slowest_tier(self) -> Tier | None:
+        """The slowest tier that bytes came from; none if nothing was read."""
+        return max((part.source for part in self.traffic if part.bytes), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a load has come; ``source`` is the slowest tier that bytes still come from."""
+
+    loaded_bytes: int
+    total_bytes: int
+    source: Tier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One model in one worker. ``create_time`` is seconds since the epoch, other times are on the monotonic clock."""
+
+    instance_id: str
+    model: str
+    digest: str
+    worker_id: str
+    state: InstanceState
+    create_time: float = 0.0
+    estimated_seconds: float = 0.0
+    started_at: float = NEVER
+    ready_at: float = NEVER
+    report: LoadReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedInstance:
+    """An instance as its worker sees it."""
+
+    instance_id: str
+    generation_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker runs now, whole."""
+
+    worker_id: str
+    instances: tuple[ReportedInstance, ...] = ()
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A generation that wants a place."""
+
+    generation_id: str
+    model: str
+    arrived_at: float

@@ -1,0 +1,165 @@
+"""The cluster as the leader sees it: records of etcd, reports of workers and the leader's own decisions, indexed."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from kindling.scheduler.domain.grants import GrantLedger
+from kindling.scheduler.domain.links import Link
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Residency, Tier, Worker, WorkerReport
+
+
+class ClusterView:
+    """Nodes, workers, residency, models and instances. A decision is entered here before it is acted upon, so two
+    decisions can never count on the same slot."""
+
+    def __init__(self, grant_ttl_seconds: float = 10.0) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.workers: dict[str, Worker] = {}
+        self.models: dict[str, Model] = {}
+        self.instances: dict[str, Instance] = {}
+        self.grants = GrantLedger(grant_ttl_seconds)
+        self._residency: dict[tuple[str, str], Residency] = {}
+        self._links: dict[str, Link] = {}
+        self._confirmed: set[str] = set()  # instances that a report has named
+        self._of_model: defaultdict[str, set[str]] = defaultdict(set)
+        self._on_worker: defaultdict[str, set[str]] = defaultdict(set)
+        self._init_seconds: dict[str, float] = {}
+
+    # Records
+
+    def replace_topology(
+        self, nodes: Iterable[Node], workers: Iterable[Worker], residency: Iterable[Residency]
+    ) -> None:
+        """Take over the live nodes, workers and residency, whole."""
+        self.nodes = {node.node_id: node for node in nodes}
+        self.workers = {worker.worker_id: worker for worker in workers}
+        self._residency = {(entry.node_id, entry.digest): entry for entry in residency}
+
+    def put_residency(self, entry: Residency) -> None:
+        """Take over how much of a checkpoint a node holds."""
+        self._residency[entry.node_id, entry.digest] = entry
+
+    def remove_residency(self, node_id: str, digest: str) -> None:
+        """A node holds nothing of a checkpoint any more."""
+        self._residency.pop((node_id, digest), None)
+
+    def put_instance(self, instance: Instance, now: float) -> None:
+        """Enter an instance, or what has become of it."""
+        self.instances[instance.instance_id] = instance
+        self._of_model[instance.model].add(instance.instance_id)
+        self._on_worker[instance.worker_id].add(instance.instance_id)
+        self.grants.open(instance.instance_id, now)
+        if instance.report is not None:
+            self._init_seconds[instance.digest] = instance.report.init_seconds
+
+    def remove_instance(self, instance_id: str) -> Instance | None:
+        """Forget an instance with its grants; none if it is unknown."""
+        instance = self.instances.pop(instance_id, None)
+        if instance is None:
+            return None
+        self._of_model[instance.model].discard(instance_id)
+        self._on_worker[instance.worker_id].discard(instance_id)
+        self._confirmed.discard(instance_id)
+        self.grants.close(instance_id)
+        return instance
+
+    # Workers' reports
+
+    def connect(self, worker_id: str, now: float) -> None:
+        """A watch on a worker was opened; nothing is known until its first report."""
+        self._links[worker_id] = Link(now, connected=True)
+
+    def disconnect(self, worker_id: str, now: float) -> None:
+        """The watch on a worker broke, or it could not be opened."""
+        if self.link(worker_id).connected or worker_id not in self._links:
+            self._links[worker_id] = Link(now)
+
+    def forget_link(self, worker_id: str) -> None:
+        """Nothing is to be expected of a worker any more."""
+        self._links.pop(worker_id, None)
+
+    def apply_report(self, report: WorkerReport, now: float) -> tuple[list[Instance], list[str]]:
+        """Take over what a worker says; returns the instances that are gone and the ids of those nobody started."""
+        link = self.link(report.worker_id)
+        self._links[report.worker_id] = replace(link, connected=True, report=report)
+        strangers = []
+        for running in report.instances:
+            if running.instance_id not in self.instances:
+                strangers.append(running.instance_id)
+                continue
+            self._confirmed.add(running.instance_id)
+            self.grants.report(running.instance_id, running.generation_ids, now)
+        return self._gone(report, link), strangers
+
+    def _gone(self, report: WorkerReport, link: Link) -> list[Instance]:
+        """Ready instances that the worker does not run; a report that may be older than the instance proves nothing."""
+        running = {instance.instance_id for instance in report.instances}
+        absent = (self.instances[name] for name in self._on_worker[report.worker_id] - running)
+        return [
+            instance
+            for instance in absent
+            if instance.state is InstanceState.READY
+            and (instance.instance_id in self._confirmed or instance.ready_at < link.since)
+        ]
+
+    def link(self, worker_id: str) -> Link:
+        """What the connection to a worker has told."""
+        return self._links.get(worker_id, Link(float("-inf")))
+
+    # Questions
+
+    def instances_of(self, model: str) -> list[Instance]:
+        """The instances of a model, by id."""
+        return [self.instances[name] for name in sorted(self._of_model.get(model, ()))]
+
+    def instances_on(self, worker_id: str) -> list[Instance]:
+        """The instances in a worker, by id."""
+        return [self.instances[name] for name in sorted(self._on_worker.get(worker_id, ()))]
+
+    def serves(self, instance: Instance) -> bool:
+        """Whether an instance computes, can be reached, and runs what its model points at now."""
+        return (
+            instance.state is InstanceState.READY
+            and self.is_current(instance)
+            and self.link(instance.worker_id).takes_work
+        )
+
+    def is_current(self, instance: Instance) -> bool:
+        """Whether an instance runs the checkpoint that its model points at."""
+        model = self.models.get(instance.model)
+        return model is not None and model.checkpoint.digest == instance.digest
+
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether an instance has generations in flight."""
+        return self.grants.in_flight(instance.instance_id) > 0
+
+    def can_start(self, worker: Worker) -> bool:
+        """Whether a worker can be given a new instance, room aside: it and its node are live and it answers."""
+        return (
+            worker.worker_id in self.workers and worker.node_id in self.nodes and self.link(worker.worker_id).takes_work
+        )
+
+    def free_slots(self, worker: Worker) -> int:
+        """Slots of a worker that neither a decision nor an instance of any origin holds."""
+        held = self._on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
+        return max(0, worker.slots - len(held))
+
+    def resident_bytes(self, node_id: str, digest: str, tier: Tier) -> int:
+        """Bytes of a checkpoint, counted from its head, at a tier of a node."""
+        entry = self._residency.get((node_id, digest))
+        return 0 if entry is None else entry.bytes_by_tier.get(tier, 0)
+
+    def init_seconds(self, digest: str, default: float) -> float:
+        """How long building a model took last time."""
+        return self._init_seconds.get(digest, default)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the indexes and the records do not say the same."""
+        for index, key in ((self._of_model, "model"), (self._on_worker, "worker_id")):
+            indexed = {(owner, name) for owner, names in index.items() for name in names}
+            assert indexed == {(getattr(i, key), i.instance_id) for i in self.instances.values()}
+        assert self._confirmed <= self.instances.keys()
+        for worker in self.workers.values():
+            decided = [i for i in self.instances_on(worker.worker_id) if i.state is not InstanceState.STOPPING]
+            assert len(decided) <= worker.slots, f"{worker.worker_id} is double-booked"

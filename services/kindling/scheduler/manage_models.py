@@ -1,0 +1,118 @@
+"""Deleting and evicting models, and reading their small files."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from kindling.platform.errors import FailedPreconditionError, InvalidArgumentError, KindlingError
+from kindling.platform.logging import get_logger
+from kindling.scheduler.deploy_model import any_node
+from kindling.scheduler.domain.refusals import unknown_model
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Tier
+from kindling.scheduler.ports import FilePart, Storages
+from kindling.scheduler.term import Term
+
+log = get_logger(__name__)
+_REMEMBERED_REQUESTS = 1024
+
+
+class RecentRequests:
+    """The mutations done lately, by request id, so that sending one twice does it once."""
+
+    def __init__(self) -> None:
+        self._done: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._done
+
+    def add(self, request_id: str) -> None:
+        """Remember a mutation; the oldest is forgotten."""
+        if request_id:
+            self._done[request_id] = None
+            while len(self._done) > _REMEMBERED_REQUESTS:
+                self._done.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """What an eviction freed."""
+
+    stopped_instances: int
+    dropped_bytes: int
+
+
+def find_model(term: Term, name: str) -> Model:
+    """Return a model. Raises NotFoundError MODEL_NOT_FOUND."""
+    if (model := term.view.models.get(name)) is None:
+        raise unknown_model(name)
+    return model
+
+
+async def delete_model(term: Term, storages: Storages, name: str) -> None:
+    """Forget a model. Its instances end once their generations are done; then its checkpoint goes, if no other model
+    has it. Raises NotFoundError MODEL_NOT_FOUND."""
+    model = find_model(term, name)
+    await term.delete_model(name)
+    log.info("model_deleted", model=name)
+    term.tasks.create_task(_retire_checkpoint(term, storages, model.checkpoint.digest))
+
+
+async def _retire_checkpoint(term: Term, storages: Storages, digest: str) -> None:
+    await term.changes.until(lambda: not _runs(term, digest))
+    if any(model.checkpoint.digest == digest for model in term.view.models.values()):
+        return
+    for node in list(term.view.nodes.values()):
+        try:
+            await storages.delete_checkpoint(node, digest)
+        except KindlingError as error:
+            log.warning("checkpoint_not_deleted", node=node.node_id, digest=digest, reason=error.reason)
+
+
+def _runs(term: Term, digest: str) -> bool:
+    return any(instance.digest == digest for instance in term.view.instances.values())
+
+
+async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | None) -> Eviction:
+    """Stop a model's instances and drop its chunks above ``keep`` on every node.
+
+    Raises MODEL_NOT_FOUND, INVALID_TIER, or FailedPreconditionError MODEL_BUSY if anybody uses or awaits the model.
+    """
+    model = find_model(term, name)
+    if keep is None:
+        raise InvalidArgumentError("keep must name a tier, for instance REMOTE", reason="INVALID_TIER", field="keep")
+    stopped = await _stop_instances(term, model)
+    async with asyncio.TaskGroup() as tasks:
+        dropped = [
+            tasks.create_task(storages.evict_checkpoint(node, model.checkpoint.digest, keep))
+            for node in term.view.nodes.values()
+        ]
+    return Eviction(stopped, sum(task.result() for task in dropped))
+
+
+async def _stop_instances(term: Term, model: Model) -> int:
+    instances = term.view.instances_of(model.name)
+    if term.planner.lines.length(model.name) or any(_is_in_use(term, instance) for instance in instances):
+        raise FailedPreconditionError(
+            f"model {model.name!r} is in use; evict it when its generations are done",
+            reason="MODEL_BUSY",
+            metadata={"model": model.name},
+        )
+    running = [instance for instance in instances if instance.state is InstanceState.READY]
+    for instance in running:
+        term.begin_stop(term.planner.stop(instance.instance_id, "the model is evicted", term.clock.now()))
+    names = {instance.instance_id for instance in instances}
+    await term.changes.until(lambda: names.isdisjoint(term.view.instances))
+    return len(running)
+
+
+def _is_in_use(term: Term, instance: Instance) -> bool:
+    return instance.state is InstanceState.STARTING or term.view.is_busy(instance)
+
+
+async def read_model_files(term: Term, storages: Storages, model: Model) -> AsyncGenerator[FilePart, None]:
+    """Yield a model's small files, piece by piece, from any live node."""
+    async with aclosing(storages.read_files(any_node(term), model.checkpoint.digest)) as parts:
+        async for part in parts:
+            yield part

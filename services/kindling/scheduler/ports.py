@@ -1,0 +1,198 @@
+"""What the scheduler needs of the world: a store of records, workers and storage managers."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from kindling.scheduler.domain.values import (
+    Checkpoint,
+    Instance,
+    LoadProgress,
+    LoadReport,
+    Model,
+    Node,
+    Residency,
+    Tier,
+    TierUse,
+    Worker,
+    WorkerReport,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Everything in the store, as of one moment."""
+
+    nodes: tuple[Node, ...] = ()
+    workers: tuple[Worker, ...] = ()
+    residency: tuple[Residency, ...] = ()
+    models: tuple[Model, ...] = ()
+    instances: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A storage manager's lease is over."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker's lease is over."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResidencyGone:
+    """A node holds nothing of a checkpoint any more."""
+
+    node_id: str
+    digest: str
+
+
+TopologyChange = Node | Worker | Residency | NodeGone | WorkerGone | ResidencyGone
+
+
+class Store(Protocol):
+    """The cluster's records, written as the leader. Every write happens wholly or not at all, and only while this
+    scheduler leads; it is repeated through outages, and raises LEADERSHIP_LOST once somebody else may lead."""
+
+    def follow(self) -> AsyncGenerator[Records | TopologyChange, None]:
+        """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
+        ...
+
+    async def record_start(self, instance: Instance, reason: str) -> None:
+        """Record an instance that is about to start, and the decision."""
+        ...
+
+    async def record_ready(self, instance: Instance) -> None:
+        """Record that an instance computes; its decision is done."""
+        ...
+
+    async def record_stop(self, instance: Instance, reason: str) -> None:
+        """Record an instance that is about to stop, and the decision."""
+        ...
+
+    async def forget_instances(self, instance_ids: Sequence[str]) -> None:
+        """Delete instances and their decisions."""
+        ...
+
+    async def put_model(self, model: Model) -> None:
+        """Record a model."""
+        ...
+
+    async def delete_model(self, name: str) -> None:
+        """Delete a model."""
+        ...
+
+
+class Workers(Protocol):
+    """The workers' side of the conversation. Calls raise KindlingError; UNAVAILABLE if the worker cannot be reached."""
+
+    def watch(self, worker: Worker) -> AsyncGenerator[WorkerReport, None]:
+        """Yield what the worker runs, now and at every change."""
+        ...
+
+    def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
+        """Start an instance, or join its start; the last item is the report."""
+        ...
+
+    async def stop(self, worker: Worker, instance_id: str) -> None:
+        """Stop an instance once its generations are done; returns when it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far packing a source has come."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A piece of a small file."""
+
+    path: str
+    file_bytes: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TierContents:
+    """A tier, and the checkpoints in it: (digest, chunks, bytes)."""
+
+    use: TierUse
+    checkpoints: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOrder:
+    """A source to be packed; ``request_id`` makes asking twice harmless."""
+
+    request_id: str
+    source_uri: str
+    allow_pickle: bool = False
+
+
+class Storages(Protocol):
+    """The storage managers. Calls raise KindlingError; UNAVAILABLE if the node cannot be reached."""
+
+    def import_checkpoint(self, node: Node, order: ImportOrder) -> AsyncGenerator[ImportProgress | Checkpoint, None]:
+        """Pack a source into the remote store; the last item is the checkpoint."""
+        ...
+
+    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> int:
+        """Drop a checkpoint's chunks above a tier; returns the bytes dropped."""
+        ...
+
+    async def delete_checkpoint(self, node: Node, digest: str) -> None:
+        """Delete a checkpoint from the remote store and the node."""
+        ...
+
+    def read_files(self, node: Node, digest: str) -> AsyncGenerator[FilePart, None]:
+        """Yield a checkpoint's small files, piece by piece."""
+        ...
+
+    async def status(self, node: Node) -> tuple[TierContents, ...]:
+        """Return the node's tiers, fastest first."""
+        ...
+
+
+class Election(Protocol):
+    """Who leads, and the way to it."""
+
+    def campaign(self) -> AbstractAsyncContextManager["Office"]:
+        """Wait to lead; leading ends with the context."""
+        ...
+
+    def leaders(self) -> AsyncIterator["Leader | None"]:
+        """Yield who leads, now and at every change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """A scheduler that leads; ``since`` is seconds since the epoch."""
+
+    scheduler_id: str
+    address: str
+    since: float
+
+
+class Office(Protocol):
+    """A leadership that was won."""
+
+    @property
+    def store(self) -> Store:
+        """The records, to be written under this leadership."""
+        ...
+
+    async def lost(self) -> None:
+        """Return once the leadership is over."""
+        ...

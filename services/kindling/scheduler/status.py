@@ -1,0 +1,73 @@
+"""What the cluster is doing, as the leader sees it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from kindling.platform.errors import KindlingError
+from kindling.platform.logging import get_logger
+from kindling.scheduler.domain.values import Instance, Model, Node, Worker
+from kindling.scheduler.ports import Storages, TierContents
+from kindling.scheduler.term import Term
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A live node with what its tiers hold."""
+
+    node: Node
+    tiers: tuple[TierContents, ...]
+    workers: tuple[Worker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """An instance, its generations in flight and its seconds without work (0 while it has some)."""
+
+    instance: Instance
+    generations: int
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Nodes, instances and models, each in the order of their names."""
+
+    nodes: tuple[NodeStatus, ...]
+    instances: tuple[InstanceStatus, ...]
+    models: tuple[Model, ...]
+
+
+async def cluster_status(term: Term, storages: Storages, timeout_seconds: float) -> ClusterStatus:
+    """Ask every node at once; one that does not answer in time is shown by its record."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = [
+            tasks.create_task(_node_status(term, storages, node, timeout_seconds))
+            for _, node in sorted(term.view.nodes.items())
+        ]
+    return ClusterStatus(
+        nodes=tuple(task.result() for task in asked),
+        instances=tuple(_instance_status(term, name) for name in sorted(term.view.instances)),
+        models=tuple(model for _, model in sorted(term.view.models.items())),
+    )
+
+
+async def _node_status(term: Term, storages: Storages, node: Node, timeout_seconds: float) -> NodeStatus:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            tiers = await storages.status(node)
+    except (KindlingError, TimeoutError) as error:
+        log.warning("node_status_missing", node=node.node_id, error=str(error))
+        tiers = tuple(TierContents(use) for use in node.tiers)
+    workers = (worker for _, worker in sorted(term.view.workers.items()) if worker.node_id == node.node_id)
+    return NodeStatus(node, tiers, tuple(workers))
+
+
+def _instance_status(term: Term, instance_id: str) -> InstanceStatus:
+    idle_since = term.view.grants.idle_since(instance_id)
+    return InstanceStatus(
+        instance=term.view.instances[instance_id],
+        generations=term.view.grants.in_flight(instance_id),
+        idle_seconds=0.0 if idle_since is None else max(0.0, term.clock.now() - idle_since),
+    )

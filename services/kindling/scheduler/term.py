@@ -1,0 +1,199 @@
+"""One term of leadership: from the records as they were left, until the office is lost."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+from kindling.platform.clock import Clock
+from kindling.platform.errors import AbortedError
+from kindling.platform.logging import get_logger
+from kindling.scheduler.changes import Changes
+from kindling.scheduler.desk import Desk
+from kindling.scheduler.domain.planner import Planner
+from kindling.scheduler.domain.plans import Plan, Start, Stop
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Residency, Worker, WorkerReport
+from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
+from kindling.scheduler.roll_call import RollCall
+from kindling.scheduler.starts import Starts
+from kindling.scheduler.stops import Stops
+
+log = get_logger(__name__)
+_ROLL_CALL_SECONDS = 1.0
+
+
+class Term:
+    """Keeps the view up to date, plans whenever something changes, and carries the plans out.
+
+    Everything that is not a wait happens in one step of the event loop, so that what is planned is entered into the
+    view before anything else can look at it.
+    """
+
+    def __init__(self, store: Store, workers: Workers, planner: Planner, clock: Clock, stall_seconds: float) -> None:
+        self.store = store
+        self.planner = planner
+        self.view = planner.view
+        self.clock = clock
+        self.changes = Changes(clock)
+        self.desk = Desk(planner, clock, self.changes)
+        self.opened = asyncio.Event()
+        self.closed = False
+        self.tasks = asyncio.TaskGroup()
+        self._workers_seen: dict[str, Worker] = {}
+        self._starts = Starts(store, workers, planner, self.desk, clock, self.changes, stall_seconds)
+        self._stops = Stops(store, workers, planner, clock, self.changes)
+        self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
+
+    async def run(self) -> None:
+        """Lead until cancelled; everything that this term began ends with it."""
+        try:
+            async with self.tasks, aclosing(self.store.follow()) as updates:
+                async for update in updates:
+                    self._take_over(update) if isinstance(update, Records) else self._change(update)
+                    self.changes.note()
+        finally:
+            self.closed = True
+            self.opened.set()
+            self.desk.close(AbortedError("the scheduler no longer leads; ask the new leader", reason="LEADER_CHANGED"))
+
+    def worker(self, worker_id: str) -> Worker:
+        """A worker that this term has seen, whether it is still registered or not."""
+        return self._workers_seen[worker_id]
+
+    # Records
+
+    def _take_over(self, records: Records) -> None:
+        """Take the records over; models and instances only once, for this term alone writes them from then on."""
+        self.view.replace_topology(records.nodes, records.workers, records.residency)
+        if not self.opened.is_set():
+            self._restore(records)
+            self.opened.set()
+            self.tasks.create_task(self._plan_forever())
+        for worker in records.workers:
+            self._call(worker)
+
+    def _restore(self, records: Records) -> None:
+        now = self.clock.now()
+        self.view.models = {model.name: model for model in records.models}
+        for instance in records.instances:
+            self.view.put_instance(replace(instance, started_at=now), now)
+            self.view.disconnect(instance.worker_id, now)
+        log.info("view_restored", models=len(records.models), instances=len(records.instances))
+
+    def _change(self, change: TopologyChange) -> None:
+        view = self.view
+        if isinstance(change, Node):
+            view.nodes[change.node_id] = change
+        elif isinstance(change, Worker):
+            view.workers[change.worker_id] = change
+            self._call(change)
+        elif isinstance(change, Residency):
+            view.put_residency(change)
+        elif isinstance(change, ResidencyGone):
+            view.remove_residency(change.node_id, change.digest)
+        else:
+            self._leave(change)
+
+    def _leave(self, change: NodeGone | WorkerGone) -> None:
+        if isinstance(change, NodeGone):
+            self.view.nodes.pop(change.node_id, None)
+        else:
+            self.view.workers.pop(change.worker_id, None)
+
+    # Workers
+
+    def _call(self, worker: Worker) -> None:
+        self._workers_seen[worker.worker_id] = worker
+        self._roll_call.call(worker, self.tasks)
+
+    def _hear(self, worker: Worker, report: WorkerReport) -> None:
+        """Make records and worker say the same: finish what was begun, forget what is gone, stop what nobody wants."""
+        gone, strangers = self.view.apply_report(report, self.clock.now())
+        for instance in gone:
+            log.warning("instance_vanished", instance=instance.instance_id, worker=worker.worker_id)
+            self._forget(instance)
+        for instance_id in strangers:
+            if instance_id not in self._stops.active:
+                self.tasks.create_task(self._stops.stop_stranger(instance_id, worker))
+        for instance in self.view.instances_on(worker.worker_id):
+            self._resume(instance, worker)
+
+    def _resume(self, instance: Instance, worker: Worker) -> None:
+        name = instance.instance_id
+        if instance.state is InstanceState.STARTING and name not in self._starts.active:
+            self._starts.active.add(name)
+            self.tasks.create_task(self._starts.resume(instance, worker))
+        elif instance.state is InstanceState.STOPPING and name not in self._stops.active:
+            self._stops.active.add(name)
+            self.tasks.create_task(self._stops.resume(instance, worker))
+
+    def _lose(self, worker_id: str) -> None:
+        """A worker is gone, with all that ran in it."""
+        log.warning("worker_lost", worker=worker_id)
+        for instance in self.view.instances_on(worker_id):
+            self._starts.abandon(instance.instance_id)
+            self._forget(instance)
+        self.changes.note()
+
+    def _forget(self, instance: Instance) -> None:
+        self.view.remove_instance(instance.instance_id)
+        self.tasks.create_task(self.store.forget_instances([instance.instance_id]))
+
+    # Plans
+
+    async def _plan_forever(self) -> None:
+        await self._await_roll_call()
+        while True:
+            ticket = self.changes.ticket()
+            now = self.clock.now()
+            for worker_id in self.planner.lost_workers(now):
+                self._lose(worker_id)
+            self.carry_out(self.planner.plan(now))
+            await self.changes.wait(ticket, self.planner.next_deadline(now))
+
+    async def _await_roll_call(self) -> None:
+        """Hear first what runs already, so that it is not started once more; a silent worker is not waited for long."""
+        try:
+            async with asyncio.timeout(_ROLL_CALL_SECONDS):
+                await self._roll_call.all_answered()
+        except TimeoutError:
+            log.warning("roll_call_incomplete")
+
+    def carry_out(self, plan: Plan) -> None:
+        """Begin everything that a plan says."""
+        self.desk.deliver(plan)
+        for stop in plan.stops:
+            self.begin_stop(stop)
+        for start in plan.starts:
+            self._begin_start(start)
+
+    def begin_stop(self, stop: Stop) -> None:
+        """Begin to stop an instance that the view has as stopping."""
+        worker = self._workers_seen.get(stop.instance.worker_id)
+        if worker is None:
+            return  # never seen in this term: it is lost soon, or resumed when it reports
+        self._stops.active.add(stop.instance.instance_id)
+        self.tasks.create_task(self._stops.begin(stop, worker))
+
+    def _begin_start(self, start: Start) -> None:
+        instance = replace(start.instance, create_time=self.clock.wall())
+        self.view.put_instance(instance, self.clock.now())
+        context = self.desk.context_of(start.request)
+        self._starts.active.add(instance.instance_id)
+        worker = self._workers_seen[instance.worker_id]
+        self.tasks.create_task(self._starts.begin(replace(start, instance=instance), worker, context))
+
+    # Models
+
+    async def put_model(self, model: Model) -> None:
+        """Record a model and have requests to come go to it."""
+        await self.store.put_model(model)
+        self.view.models[model.name] = model
+        self.planner.troubles.clear(model.name)
+        self.changes.note()
+
+    async def delete_model(self, name: str) -> None:
+        """Forget a model; its instances end once their generations are done."""
+        await self.store.delete_model(name)
+        self.view.models.pop(name, None)
+        self.planner.troubles.clear(name)
+        self.changes.note()
