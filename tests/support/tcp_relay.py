@@ -56,9 +56,10 @@ class TcpRelay:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
         connection = _Connection((writer, upstream_writer))
         self._connections.append(connection)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_carry(reader, upstream_writer, lambda: connection.drops_requests))
-            tasks.create_task(_carry(upstream_reader, writer, lambda: connection.drops_answers))
+        await asyncio.gather(
+            _carry(reader, upstream_writer, lambda: connection.drops_requests),
+            _carry(upstream_reader, writer, lambda: connection.drops_answers),
+        )
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_dropped: Callable[[], bool]) -> None:
@@ -77,8 +78,13 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_
 async def running_relay(upstream: str) -> AsyncIterator[TcpRelay]:
     """Run a relay to ``upstream`` during the context."""
     relay = TcpRelay(upstream)
-    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
-    relay.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
-        yield relay
-        relay.cut()
+    async with asyncio.TaskGroup() as tasks:
+        server = await asyncio.start_server(
+            lambda reader, writer: tasks.create_task(relay.serve(reader, writer)) and None, "127.0.0.1", 0
+        )
+        relay.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield relay
+        finally:
+            server.close()
+            relay.cut()
