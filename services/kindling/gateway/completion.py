@@ -9,13 +9,12 @@ from kindling.gateway.background import Background
 from kindling.gateway.choice import Choice
 from kindling.gateway.domain.events import Completed, Event, Prepared, StartKind
 from kindling.gateway.domain.limits import token_limit
-from kindling.gateway.domain.model_info import ModelInfo, is_model_name
+from kindling.gateway.domain.model_info import ModelInfo
 from kindling.gateway.domain.request import ChatPrompt, CompletionRequest, Prompt, TextPrompt
 from kindling.gateway.generation import Generations
 from kindling.gateway.merge import merged
 from kindling.gateway.ports import Models, Tokenizer, Tokenizers
 from kindling.gateway.telemetry import RequestMeter
-from kindling.platform.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Completions:
         """
         operation = "chat" if isinstance(request.prompts[0], ChatPrompt) else "text_completion"
         with RequestMeter(operation, request.model) as meter:
-            model = await self._model(request.model)
+            model = await self._models.get(request.model)
             prompts = await self._prepare(request, model)
             meter.prompt_tokens = sum(map(len, prompts.token_ids))
             yield Prepared(prompts.token_ids)
@@ -60,15 +59,6 @@ class Completions:
                     yield event
             start = max((choice.start for choice in choices), key=lambda kind: kind.value, default=StartKind.UNKNOWN)
             yield Completed(meter.prompt_tokens, meter.completion_tokens, meter.first_token_seconds, start)
-
-    async def _model(self, name: str) -> ModelInfo:
-        if not is_model_name(name):
-            raise NotFoundError(
-                f"The model {name[:128]!r} does not exist; GET /v1/models lists those that do.",
-                reason="MODEL_NOT_FOUND",
-                field="model",
-            )
-        return await self._models.get(name)
 
     async def _prepare(self, request: CompletionRequest, model: ModelInfo) -> _Prompts:
         tokenizer = await self._tokenizers.get(model)

@@ -24,12 +24,12 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]], background: Backgro
     try:
         running = len(tasks)
         while running:
-            item = await queue.get()
-            if isinstance(item, asyncio.Task):
+            got = await queue.get()
+            if isinstance(got, asyncio.Task):
                 running -= 1
-                item.result()
+                got.result()
             else:
-                yield item
+                yield got
     finally:
         for task in tasks:
             task.cancel()

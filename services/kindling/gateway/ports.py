@@ -1,6 +1,6 @@
 """What the gateway needs of the world: a scheduler, models, workers, tokenizers."""
 
-from collections.abc import AsyncGenerator, Sequence, Set
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,26 @@ class Models(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The scheduler that leads, and its ``host:port``."""
+
+    scheduler_id: str
+    address: str
+
+
+class Cluster(Protocol):
+    """Knows who leads."""
+
+    async def leader(self) -> Leader:
+        """Return the leader, within a few seconds.
+
+        Raises:
+            UnavailableError: no scheduler answers.
+        """
+        ...
+
+
 class Workers(Protocol):
     """Runs generations on workers."""
 
@@ -63,7 +83,7 @@ class Tokenizer(Protocol):
     """Text to tokens and back, for one checkpoint."""
 
     @property
-    def hidden_ids(self) -> Set[int]:
+    def hidden_ids(self) -> frozenset[int]:
         """Tokens that never show in text, like the end of text."""
         ...
 

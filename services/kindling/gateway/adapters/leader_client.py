@@ -47,9 +47,7 @@ class LeaderClient:
         self._retry_seconds = retry_seconds
         self._leader = self._addresses[0]
 
-    async def unary(
-        self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, retry_seconds: float | None = None
-    ) -> T:
+    async def unary(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, retry_seconds: float | None = None) -> T:
         """Return the leader's answer to ``call``, which must carry a deadline."""
         patience = self._patience(retry_seconds)
         while True:
@@ -110,7 +108,7 @@ class _Patience:
     attempts: int = 0
 
     def backoff(self) -> float:
-        pause = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self.attempts)
+        pause: float = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self.attempts)
         self.attempts += 1
         return pause * random.uniform(0.5, 1.0)
 

@@ -1,6 +1,6 @@
 """A model's small files, from the leader over gRPC."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterable, Awaitable
 
 import grpc
 
@@ -52,7 +52,7 @@ class ModelFiles:
         return await self._leader.unary(call)
 
 
-async def _collect(call: grpc.aio.UnaryStreamCall, model: ModelInfo) -> dict[str, bytes]:
+async def _collect(call: AsyncIterable[model_pb2.ReadModelFilesResponse], model: ModelInfo) -> dict[str, bytes]:
     files: dict[str, bytearray] = {}
     sizes: dict[str, int] = {}
     async for answer in call:

@@ -8,7 +8,7 @@ import grpc
 from kindling.gateway.adapters.leader_client import LeaderClient
 from kindling.gateway.adapters.wire import model_of
 from kindling.gateway.background import Background
-from kindling.gateway.domain.model_info import ModelInfo
+from kindling.gateway.domain.model_info import ModelInfo, is_model_name
 from kindling.platform.errors import NotFoundError
 from kindling.v1 import model_pb2, model_pb2_grpc
 
@@ -29,6 +29,8 @@ class GrpcModels:
 
     async def get(self, name: str) -> ModelInfo:
         """Return the model; see the port."""
+        if not is_model_name(name):
+            raise _not_found(name)
         task = self._asked.get(name)
         if task is None:
             task = self._asked[name] = self._background.start(self._ask(name))
@@ -53,9 +55,12 @@ class GrpcModels:
         try:
             return model_of((await self._leader.unary(call)).model)
         except NotFoundError as error:
-            raise NotFoundError(
-                f"The model {name!r} does not exist; GET /v1/models lists those that do.",
-                reason="MODEL_NOT_FOUND",
-                metadata={"model": name},
-                field="model",
-            ) from error
+            raise _not_found(name) from error
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"The model {name[:128]!r} does not exist; GET /v1/models lists those that do.",
+        reason="MODEL_NOT_FOUND",
+        field="model",
+    )

@@ -1,13 +1,13 @@
 """The scheduler, over gRPC."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
 import grpc
 
 from kindling.gateway.adapters.leader_client import LeaderClient
-from kindling.gateway.domain.events import Granted, Queued, Starting
 from kindling.gateway.adapters.wire import granted_of, is_grant, waiting_of
+from kindling.gateway.domain.events import Granted, Queued, Starting
 from kindling.gateway.ports import Generation
 from kindling.v1 import scheduler_pb2, scheduler_pb2_grpc
 
@@ -29,7 +29,7 @@ class GrpcScheduler:
             max_tokens=generation.sampling.max_tokens or 0,
         )
 
-        def call(channel: grpc.aio.Channel) -> grpc.aio.UnaryStreamCall:
+        def call(channel: grpc.aio.Channel) -> AsyncIterable[scheduler_pb2.AcquireResponse]:
             return scheduler_pb2_grpc.SchedulerServiceStub(channel).Acquire(request)
 
         async with aclosing(self._leader.stream(call, is_grant)) as answers:

@@ -36,7 +36,8 @@ class TokenBytes:
 
     def _look_up(self, token_id: int) -> bytes:
         if token_id in self._added:
-            return self._added[token_id].encode()
+            content: str = self._added[token_id]
+            return content.encode()
         piece: str | None = self._backend.id_to_token(token_id)
         if piece is None:
             return b""

@@ -1,7 +1,7 @@
 """A checkpoint's tokenizer, as transformers reads it."""
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class TransformersTokenizer:
         self._bytes = TokenBytes(self._backend)
 
     @property
-    def hidden_ids(self) -> Set[int]:
+    def hidden_ids(self) -> frozenset[int]:
         """Tokens that never show in text."""
         return self._hidden_ids
 

@@ -15,7 +15,7 @@ from kindling.gateway.domain.events import (
 )
 from kindling.gateway.domain.model_info import ModelInfo
 from kindling.gateway.ports import Generation
-from kindling.v1 import checkpoint_pb2, inference_pb2, model_pb2, scheduler_pb2
+from kindling.v1 import inference_pb2, model_pb2, scheduler_pb2
 
 _REASONS = {
     inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
@@ -53,23 +53,6 @@ def waiting_of(answer: scheduler_pb2.AcquireResponse) -> Queued | Starting:
         tier=Tier(getattr(starting.progress, "from")),
         estimated_seconds=starting.estimated_seconds,
     )
-
-
-def acquire_response_of(waiting: Queued | Starting) -> scheduler_pb2.AcquireResponse:
-    """Return what a request waits for, for gRPC clients."""
-    if isinstance(waiting, Queued):
-        return scheduler_pb2.AcquireResponse(queued=scheduler_pb2.Queued(ahead=waiting.ahead))
-    tier = {"from": waiting.tier.value}
-    progress = checkpoint_pb2.LoadProgress(
-        loaded_bytes=waiting.loaded_bytes, total_bytes=waiting.total_bytes, **tier
-    )
-    starting = scheduler_pb2.Starting(
-        instance_id=waiting.instance_id,
-        node_id=waiting.node_id,
-        progress=progress,
-        estimated_seconds=waiting.estimated_seconds,
-    )
-    return scheduler_pb2.AcquireResponse(starting=starting)
 
 
 def model_of(model: model_pb2.Model) -> ModelInfo:

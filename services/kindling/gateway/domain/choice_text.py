@@ -1,6 +1,6 @@
 """The text of one choice: tokens in, text up to the first stop sequence out."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 from kindling.gateway.domain.detokenizer import Detokenizer
 from kindling.gateway.domain.stop_matcher import StopMatcher
@@ -11,7 +11,7 @@ class ChoiceText:
 
     __slots__ = ("_detokenizer", "_matcher")
 
-    def __init__(self, decode: Callable[[list[int]], str], hidden_ids: Set[int], stops: Sequence[str]) -> None:
+    def __init__(self, decode: Callable[[list[int]], str], hidden_ids: frozenset[int], stops: Sequence[str]) -> None:
         self._detokenizer = Detokenizer(decode, hidden_ids)
         self._matcher = StopMatcher(stops) if stops else None
 

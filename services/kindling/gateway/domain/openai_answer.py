@@ -68,7 +68,7 @@ def usage_of(completed: Completed) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def event(data: bytes) -> bytes:
+def event_of(data: bytes) -> bytes:
     """Return ``data`` as one server-sent event."""
     return b"data: " + data + b"\n\n"
 

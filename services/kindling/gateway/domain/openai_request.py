@@ -254,4 +254,6 @@ def _wrong_prompt() -> Exception:
 
 
 def _is_token_list(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(item) is int and 0 <= item <= MAX_UINT32 for item in value)
+    return (
+        isinstance(value, list) and bool(value) and all(type(item) is int and 0 <= item <= MAX_UINT32 for item in value)
+    )
