@@ -4,11 +4,13 @@ import asyncio
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.status import Status
 
 from kindling.cli.client import ClusterClient, connect
 from kindling.cli.console import err, out
@@ -41,17 +43,40 @@ def chat(
 ) -> None:
     """Talk to a model. Reads lines from the terminal, or the whole of a pipe as one message."""
     options = ChatOptions(name, system, temperature, max_tokens, seed)
-    asyncio.run(_converse(address, options, message))
-
-
-async def _converse(address: str, options: ChatOptions, message: str) -> None:
     interactive = not message and sys.stdin.isatty()
-    conversation = Conversation(options)
-    async with connect(address) as client:
+    once = "" if interactive else message or _piped()
+    # The loop lives as long as the connection and rests at the prompt, where Ctrl-C must reach input() at once.
+    with asyncio.Runner() as runner, _connected(runner, address) as client:
         if interactive:
-            err.print(f"[dim]talking to {escape(options.model)}; Ctrl-D ends[/]")
-        for said in _typed() if interactive else [message or _piped()]:
-            await conversation.say(client, said)
+            err.print(f"[dim]talking to {escape(name)}; Ctrl-D ends[/]")
+            _talk(runner, client, Conversation(options))
+        else:
+            runner.run(Conversation(options).say(client, once))
+
+
+@contextmanager
+def _connected(runner: asyncio.Runner, address: str) -> Iterator[ClusterClient]:
+    connection = AsyncExitStack()
+    client = runner.run(connection.enter_async_context(connect(address)))
+    try:
+        yield client
+    finally:
+        runner.run(connection.aclose())
+
+
+def _talk(runner: asyncio.Runner, client: ClusterClient, conversation: "Conversation") -> None:
+    """Answer line after line. Ctrl-C ends an answer, and at the prompt the conversation, as Ctrl-D does."""
+    while True:
+        try:
+            said = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            out.print()
+            return
+        try:
+            if said.strip():
+                runner.run(conversation.say(client, said))
+        except KeyboardInterrupt:
+            out.print()
 
 
 def _piped() -> str:
@@ -59,17 +84,6 @@ def _piped() -> str:
     if not text.strip():
         raise InvalidArgumentError("there is nothing to say; give --message, or pipe a text in", reason="NO_MESSAGE")
     return text
-
-
-def _typed() -> Iterator[str]:
-    """Yield what the user types until Ctrl-D; the terminal is read between answers only."""
-    while True:
-        try:
-            line = input("> ")
-        except EOFError:
-            return
-        if line.strip():
-            yield line
 
 
 class Conversation:
@@ -80,23 +94,15 @@ class Conversation:
         self._messages = [_message("system", options.system)] if options.system else []
 
     async def say(self, client: ClusterClient, text: str) -> None:
-        """Print the answer to ``text`` as it comes."""
+        """Print the answer to ``text`` as it comes; what came of it is remembered even if it is cut off."""
         self._messages.append(_message("user", text))
         answer: list[str] = []
-        with err.status("waiting for the cluster") as waiting:
-            async for event in client.complete(self._request()):
-                match event.WhichOneof("event"):
-                    case "waiting":
-                        waiting.update(escape(describe_waiting(event.waiting)))
-                    case "delta":
-                        waiting.stop()
-                        answer.append(event.delta.text)
-                        out.out(event.delta.text, end="", highlight=False)
-                        out.file.flush()
-                    case "finished":
-                        waiting.stop()
-                        _summarise(event.finished)
-        self._messages.append(_message("assistant", "".join(answer)))
+        try:
+            with err.status("waiting for the cluster") as waiting:
+                async for event in client.complete(self._request()):
+                    _show(event, waiting, answer)
+        finally:
+            self._messages.append(_message("assistant", "".join(answer)))
 
     def _request(self) -> generation_pb2.CompleteRequest:
         options = self._options
@@ -109,6 +115,20 @@ class Conversation:
                 seed=options.seed or random.getrandbits(63),
             ),
         )
+
+
+def _show(event: generation_pb2.CompleteResponse, waiting: Status, answer: list[str]) -> None:
+    match event.WhichOneof("event"):
+        case "waiting":
+            waiting.update(escape(describe_waiting(event.waiting)))
+        case "delta":
+            waiting.stop()
+            answer.append(event.delta.text)
+            out.out(event.delta.text, end="", highlight=False)
+            out.file.flush()
+        case "finished":
+            waiting.stop()
+            _summarise(event.finished)
 
 
 def describe_waiting(event: scheduler_pb2.AcquireResponse) -> str:

@@ -25,6 +25,7 @@ from kindling.cli.signals import cancelled_by_signals
 from kindling.cli.streaming import Question, ask
 from kindling.cli.values import format_bytes, format_seconds
 from kindling.platform.errors import InternalError
+from kindling.platform.logging import configure_logging
 from kindling.v1 import model_pb2
 
 NODES = 2
@@ -51,6 +52,7 @@ def demo(
 
 
 async def _until_done(directory: Path, source: Path | None) -> None:
+    configure_logging("kindling-demo", "ERROR")
     try:
         with cancelled_by_signals():
             await _demo(directory, source or await _sample(directory), is_sample=source is None)

@@ -28,7 +28,7 @@ class Layout:
         data_dir = data_dir.expanduser().absolute()
         try:
             for name in ("etcd", "remote", "nodes", "logs"):
-                (data_dir / name).mkdir(parents=True, exist_ok=True)
+                (data_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise FailedPreconditionError(
                 f"{data_dir} cannot hold a cluster ({error.strerror}); choose another --data-dir",

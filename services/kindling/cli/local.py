@@ -16,6 +16,7 @@ from kindling.cli.signals import cancelled_by_signals
 from kindling.cli.state_file import read_state
 from kindling.cli.values import format_bytes, parse_bytes
 from kindling.platform.errors import DeadlineExceededError
+from kindling.platform.logging import configure_logging
 
 
 def up(
@@ -84,6 +85,7 @@ def _stop(process: psutil.Process, timeout_seconds: float) -> None:
 
 
 async def _run(options: ClusterOptions, ready_fd: int) -> None:
+    configure_logging("kindling-up", "ERROR")
     what = f"starting {options.nodes} node(s) with {options.workers_per_node} worker(s) each"
     try:
         with cancelled_by_signals(), err.status(what) as starting:

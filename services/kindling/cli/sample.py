@@ -22,11 +22,11 @@ _CHAT_TEMPLATE = (
 _VOCABULARY = 4096
 
 
-def make_sample(directory: Path, *, layers: int = 14, hidden_size: int = 1024) -> None:
+def make_sample(directory: Path, *, layers: int = 14, hidden_size: int = 1024, shard_size: str = "100MB") -> None:
     """Write a Llama of random weights (over 256 MiB with the defaults) to ``directory``."""
     tokenizer = make_tokenizer()
     model = _model(len(tokenizer), layers, hidden_size)
-    model.save_pretrained(directory, max_shard_size="100MB")
+    model.save_pretrained(directory, max_shard_size=shard_size)
     tokenizer.save_pretrained(directory)
 
 

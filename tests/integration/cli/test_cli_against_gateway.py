@@ -1,6 +1,10 @@
 """The commands against a real gRPC server that answers as a gateway does."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -188,3 +192,38 @@ def test_an_empty_pipe_is_wrong_usage(gateway):
     result = runner.invoke(app, ["chat", "m"], input=" \n")
     assert result.exit_code == 2
     assert "nothing to say" in result.stderr
+
+
+def read_until(terminal, text):
+    seen = b""
+    while text not in seen:
+        seen += os.read(terminal, 4096)
+    return seen
+
+
+def test_a_conversation_in_a_terminal_remembers_and_ends_at_ctrl_d(gateway):
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "kindling.cli.main", "chat", "m"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        read_until(ours, b"> ")
+        for said in (b"one", b"two"):
+            os.write(ours, said + b"\n")
+            read_until(ours, b"You said " + said)
+            read_until(ours, b"> ")
+        os.write(ours, b"\x04")
+        assert process.wait(10) == 0
+    os.close(ours)
+    roles = [one.role for one in gateway.generation.requests[1].conversation.messages]
+    assert roles == ["user", "assistant", "user"]
+
+
+def test_ctrl_c_at_the_prompt_ends_a_conversation_at_once(gateway):
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "kindling.cli.main", "chat", "m"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        read_until(ours, b"> ")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    os.close(ours)
