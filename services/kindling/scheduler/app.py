@@ -38,7 +38,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
         workers = GrpcWorkers(await stack.enter_async_context(ChannelPool(retry=False)))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
-        seat = Seat(lambda store: _term(settings, store, workers, clock))
+        seat = Seat(lambda store: _term(settings, store, workers, clock), clock)
         _add_servicers(server, seat, storages, settings)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(

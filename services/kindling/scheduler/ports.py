@@ -178,11 +178,12 @@ class Election(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """A scheduler that leads; ``since`` is seconds since the epoch."""
+    """A scheduler that leads, perhaps this one; ``since`` is seconds since the epoch."""
 
     scheduler_id: str
     address: str
     since: float
+    is_self: bool = False
 
 
 class Office(Protocol):

@@ -2,31 +2,46 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
+from kindling.platform.clock import Clock
 from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.platform.logging import get_logger
+from kindling.scheduler.changes import Changes
 from kindling.scheduler.ports import Election, Leader, Office, Store
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
+_SEATING_SECONDS = 1.0
 
 
 class Seat:
     """Holds the term while this scheduler leads, and knows the leader while it does not."""
 
-    def __init__(self, begin_term: Callable[[Store], Term]) -> None:
+    def __init__(self, begin_term: Callable[[Store], Term], clock: Clock) -> None:
         self._begin_term = begin_term
         self._term: Term | None = None
+        self._changes = Changes(clock)
         self.leader: Leader | None = None
 
     async def term(self) -> Term:
         """Return the term under way, once it knows the records. Raises NOT_LEADER if there is none."""
+        await self._await_seat()
         term = self._term
-        if term is not None and not term.opened.is_set():
+        if term is not None:
             await term.opened.wait()
         if term is None or term.closed:
             raise self._not_leader()
         return term
+
+    async def _await_seat(self) -> None:
+        """Wait a little while nobody is known to lead, or etcd says that we do and our term has yet to begin."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SEATING_SECONDS):
+                await self._changes.until(self._is_decided)
+
+    def _is_decided(self) -> bool:
+        return self._term is not None or (self.leader is not None and not self.leader.is_self)
 
     async def run(self, election: Election) -> None:
         """Campaign, lead, and campaign again after a loss, until cancelled."""
@@ -38,6 +53,7 @@ class Seat:
 
     async def _lead(self, office: Office) -> None:
         self._term = self._begin_term(office.store)
+        self._changes.note()
         log.info("leadership_won")
         try:
             await _until_lost(self._term, office)
@@ -51,6 +67,7 @@ class Seat:
     async def _follow_leaders(self, election: Election) -> None:
         async for leader in election.leaders():
             self.leader = leader
+            self._changes.note()
 
     def _not_leader(self) -> FailedPreconditionError:
         known = {"leader_address": self.leader.address} if self.leader else {}

@@ -52,16 +52,18 @@ class EtcdElection:
         """Yield who leads, now and at every change."""
         async with aclosing(self._etcd.watch_key(leader_key(self._prefix))) as updates:
             async for update in updates:
-                yield _leader(update)
+                yield self._leader(update)
+
+    def _leader(self, update: WatchUpdate) -> Leader | None:
+        if (value := _value(update)) is None:
+            return None
+        record = decode_record(state_pb2.LeaderRecord, value)
+        is_self = (record.scheduler_id, record.address) == (self._scheduler_id, self._address)
+        return Leader(record.scheduler_id, record.address, seconds_of(record.since), is_self)
 
 
-def _leader(update: WatchUpdate) -> Leader | None:
+def _value(update: WatchUpdate) -> bytes | None:
     if isinstance(update, EtcdSnapshot):
-        value = update.items[0].value if update.items else None
-    else:
-        last = update.events[-1]
-        value = last.item.value if last.kind is EventKind.PUT else None
-    if value is None:
-        return None
-    record = decode_record(state_pb2.LeaderRecord, value)
-    return Leader(record.scheduler_id, record.address, seconds_of(record.since))
+        return update.items[0].value if update.items else None
+    last = update.events[-1]
+    return last.item.value if last.kind is EventKind.PUT else None

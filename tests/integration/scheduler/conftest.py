@@ -1,0 +1,20 @@
+"""A real etcd for this folder's tests, and a cluster of fakes for each."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from support.etcd_server import EtcdServer, running_etcd
+from support.scheduler_cluster import Cluster, cluster_under_test
+
+
+@pytest.fixture(scope="module")
+def etcd_server() -> Iterator[EtcdServer]:
+    with running_etcd() as server:
+        yield server
+
+
+@pytest.fixture
+async def cluster(etcd_server: EtcdServer) -> AsyncIterator[Cluster]:
+    async with cluster_under_test(etcd_server.endpoint) as cluster:
+        yield cluster

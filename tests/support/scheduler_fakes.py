@@ -1,0 +1,189 @@
+"""Workers and storage managers that do as the test says, served over real gRPC and registered in a real etcd."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kindling.platform.errors import KindlingError
+from kindling.platform.etcd import EtcdClient
+from kindling.platform.etcd_records import encode_record, node_key, worker_key
+from kindling.platform.registration import registered
+from kindling.platform.rpc.server import RpcServer
+from kindling.v1 import (
+    checkpoint_pb2,
+    cluster_pb2,
+    inference_pb2,
+    inference_pb2_grpc,
+    model_pb2,
+    state_pb2,
+    storage_pb2,
+    storage_pb2_grpc,
+)
+
+TTL_SECONDS = 2.0
+
+
+@dataclass
+class FakeInstance:
+    model: str
+    digest: str
+    state: Any = cluster_pb2.INSTANCE_STATE_STARTING
+    generations: set[str] = field(default_factory=set)
+
+
+class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
+    """Starts succeed at once unless `hold` is set; `errors` are what the next starts fail with."""
+
+    def __init__(self, worker_id: str, slots: int = 1) -> None:
+        self.worker_id = worker_id
+        self.node_id = worker_id.split("/")[0]
+        self.slots = slots
+        self.instances: dict[str, FakeInstance] = {}
+        self.errors: list[KindlingError] = []
+        self.released = asyncio.Event()
+        self.released.set()
+        self.start_calls: list[str] = []
+        self.stop_calls: list[str] = []
+        self.address = ""
+        self._changed = asyncio.Event()
+
+    def hold(self) -> None:
+        """Let no start finish until `released` is set."""
+        self.released.clear()
+
+    def note(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await self._changed.wait()
+
+    def set_generations(self, *names: str) -> None:
+        """Run these generations in the worker's only instance."""
+        (instance,) = self.instances.values()
+        instance.generations = set(names)
+        self.note()
+
+    async def StartInstance(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        self.start_calls.append(request.instance_id)
+        self.note()
+        if self.errors:
+            raise self.errors.pop(0)
+        instance = self.instances.setdefault(
+            request.instance_id, FakeInstance(request.model, request.checkpoint_digest)
+        )
+        self.note()
+        progress = checkpoint_pb2.LoadProgress(loaded_bytes=5, total_bytes=10)
+        yield inference_pb2.StartInstanceResponse(progress=progress)
+        await self.released.wait()
+        instance.state = cluster_pb2.INSTANCE_STATE_READY
+        self.note()
+        yield inference_pb2.StartInstanceResponse(ready=_report())
+
+    async def StopInstance(self, request: Any, _context: Any) -> Any:
+        self.stop_calls.append(request.instance_id)
+        if (instance := self.instances.get(request.instance_id)) is not None:
+            instance.state = cluster_pb2.INSTANCE_STATE_STOPPING
+            self.note()
+            await self.until(lambda: not instance.generations)
+            self.instances.pop(request.instance_id, None)
+        self.note()
+        return inference_pb2.StopInstanceResponse()
+
+    async def WatchWorker(self, _request: Any, _context: Any) -> AsyncIterator[Any]:
+        while True:
+            changed = self._changed
+            running = [
+                inference_pb2.RunningInstance(
+                    instance_id=name,
+                    model=instance.model,
+                    checkpoint_digest=instance.digest,
+                    state=instance.state,
+                    generation_ids=sorted(instance.generations),
+                )
+                for name, instance in self.instances.items()
+            ]
+            yield inference_pb2.WatchWorkerResponse(worker_id=self.worker_id, instances=running)
+            await changed.wait()
+
+
+def _report() -> checkpoint_pb2.LoadReport:
+    traffic = checkpoint_pb2.TierTraffic(**{"from": checkpoint_pb2.TIER_SSD}, bytes=10, seconds=0.1)
+    return checkpoint_pb2.LoadReport(traffic=[traffic], load_seconds=0.1, init_seconds=0.01, total_seconds=0.11)
+
+
+class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
+    """Packs any source into a checkpoint named by `digests`, or after the source."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.digests: dict[str, str] = {}
+        self.imports: list[str] = []
+        self.evicted: list[tuple[str, int]] = []
+        self.deleted: list[str] = []
+        self.deletion = asyncio.Event()
+
+    async def ImportCheckpoint(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        self.imports.append(request.source_uri)
+        progress = model_pb2.ImportProgress(done_bytes=1, total_bytes=2)
+        yield storage_pb2.ImportCheckpointResponse(progress=progress)
+        digest = self.digests.get(request.source_uri, f"blake3:{request.source_uri.rsplit('/', 1)[-1]}")
+        yield storage_pb2.ImportCheckpointResponse(imported=checkpoint(digest))
+
+    async def EvictCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.evicted.append((request.digest, request.keep))
+        return storage_pb2.EvictCheckpointResponse(dropped_bytes=7)
+
+    async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.deleted.append(request.digest)
+        self.deletion.set()
+        return storage_pb2.DeleteCheckpointResponse()
+
+    async def ReadCheckpointFiles(self, _request: Any, _context: Any) -> AsyncIterator[Any]:
+        part = model_pb2.FilePart(path="config.json", file_bytes=2, offset=0, data=b"{}")
+        yield storage_pb2.ReadCheckpointFilesResponse(part=part)
+
+    async def GetStorageStatus(self, _request: Any, _context: Any) -> Any:
+        tier = cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=100, used_bytes=40)
+        return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier])
+
+
+def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoint:
+    return checkpoint_pb2.Checkpoint(digest=digest, total_bytes=total_bytes, chunk_bytes=100, chunk_count=10)
+
+
+@asynccontextmanager
+async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> AsyncIterator[FakeWorker]:
+    """Serve a worker on a port of its own and register it; leaving does both no more."""
+    server = RpcServer("127.0.0.1:0", grace_seconds=0)
+    server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, worker, "kindling.v1.InferenceService")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server)
+        worker.address = server.address
+        record = state_pb2.WorkerRecord(
+            worker_id=worker.worker_id,
+            node_id=worker.node_id,
+            address=server.address,
+            device="cpu",
+            slots=worker.slots,
+        )
+        key = worker_key(prefix, worker.worker_id)
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        yield worker
+
+
+@asynccontextmanager
+async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) -> AsyncIterator[FakeStorage]:
+    """Serve a storage manager on a port of its own and register its node."""
+    server = RpcServer("127.0.0.1:0", grace_seconds=0)
+    server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, storage, "kindling.v1.StorageService")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server)
+        record = state_pb2.NodeRecord(node_id=storage.node_id, storage_address=server.address)
+        key = node_key(prefix, storage.node_id)
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        yield storage
