@@ -143,8 +143,8 @@ def running_etcd(*, scheme: str = "http", extra_args: Sequence[str] = ()) -> Ite
     """Run an etcd of its own during the context, then remove all trace of it."""
     with tempfile.TemporaryDirectory(prefix="kindling-etcd-") as directory:
         server = EtcdServer(Path(directory), scheme=scheme, extra_args=extra_args)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

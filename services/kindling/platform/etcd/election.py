@@ -83,7 +83,10 @@ async def campaign(client: EtcdClient, key: str, value: bytes, ttl_seconds: floa
             if (leadership := await _run_for_office(stack, client, key, value, ttl_seconds)) is None:
                 continue
             await stack.enter_async_context(alongside(leadership.watch_loss()))
-            yield leadership
+            try:
+                yield leadership
+            finally:
+                leadership.lost.set()
             return
 
 

@@ -12,12 +12,14 @@ from kindling.platform.etcd.config import TlsConfig
 
 # Every subchannel is the client's own, so that no other client's backoff delays it; no web proxy stands before etcd.
 # Pings only while a call is open and no oftener than etcd allows (--grpc-keepalive-min-time, 5 s); a hung peer is
-# noticed within ten seconds. Answers are as large as etcd makes them.
+# noticed within ten seconds. (gRPC also pings to measure bandwidth, and no keepalive ping is sent while such a ping is
+# unanswered: hence ping_timeout, which is a minute otherwise.) Answers are as large as etcd makes them.
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
     ("grpc.keepalive_time_ms", 6_000),
     ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.ping_timeout_ms", 4_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2_000),
