@@ -34,6 +34,9 @@ _SHAPE: dict[str, Any] = {
 _GATED: dict[str, Any] = {**_SHAPE, "num_key_value_heads": 2, "intermediate_size": 96, "initializer_range": 0.2}
 _OPT = {**_SHAPE, "ffn_dim": 96, "init_std": 0.2, "word_embed_proj_dim": 64}
 _EXPERTS = {**_GATED, "num_local_experts": 4, "sliding_window": None}
+_MOE = {**_GATED, "num_experts": 4, "num_experts_per_tok": 2}
+_MOE_3 = {**_MOE, "moe_intermediate_size": 32, "head_dim": 16, "mlp_only_layers": [], "decoder_sparse_step": 1}
+_NEOX = {key: value for key, value in _GATED.items() if key != "num_key_value_heads"}
 _WINDOWS = {"use_sliding_window": True, "sliding_window": SLIDING_WINDOW, "max_window_layers": 1}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", _GATED),
@@ -49,6 +52,25 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "opt-untied": ("OPT", {**_OPT, "tie_word_embeddings": False}),
     "gpt2": ("GPT2", {**_SHAPE, "initializer_range": 0.2}),
     "gpt2-untied": ("GPT2", {**_SHAPE, "initializer_range": 0.2, "tie_word_embeddings": False}),
+    "cohere": ("Cohere", _GATED),
+    "ernie": ("Ernie4_5", _GATED),
+    "gemma": ("Gemma", {**_GATED, "head_dim": 16}),
+    "glm": ("Glm", {**_GATED, "head_dim": 16}),
+    "glm4": ("Glm4", {**_GATED, "head_dim": 16}),
+    "gpt-neox": ("GPTNeoX", _NEOX),
+    "granite": ("Granite", _GATED),
+    "helium": ("Helium", {**_GATED, "head_dim": 16}),
+    "olmo": ("Olmo", _GATED),
+    "olmo2": ("Olmo2", _GATED),
+    "olmo3": ("Olmo3", {**_GATED, "sliding_window": SLIDING_WINDOW}),
+    "olmoe": ("Olmoe", _MOE),
+    "phi": ("Phi", _GATED),
+    "phi3": ("Phi3", _GATED),
+    "qwen2-moe": ("Qwen2Moe", {**_MOE, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}),
+    "qwen3-moe": ("Qwen3Moe", _MOE_3),
+    "seed-oss": ("SeedOss", {**_GATED, "head_dim": 16}),
+    "smollm3": ("SmolLM3", _GATED),
+    "starcoder2-window": ("Starcoder2", {**_GATED, "sliding_window": SLIDING_WINDOW}),
 }
 """Tiny models by a name of ours: the family and the configuration."""
 

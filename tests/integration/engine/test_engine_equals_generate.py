@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling.worker.adapters.transformers_engine import DirectoryWeightSource, TransformersEngine
+from kindling.worker.adapters.transformers_engine import (
+    DirectoryWeightSource,
+    TransformersEngine,
+    supported_architectures,
+)
 from kindling.worker.domain.generation import FinishReason
 from support.engines import MODELS, SLIDING_WINDOW, generate, prompt_of, reason, request, run, tokens, write_model
 
@@ -23,7 +27,7 @@ def test_generations_joining_at_different_steps_equal_generate(tmp_path: Path, n
         assert tokens(outcome[str(length)]) == generate(model, prompt_of(length), MAX_TOKENS)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "mixtral" not in name])
+@pytest.mark.parametrize("name", [name for name in MODELS if "mixtral" not in name and "moe" not in name])
 def test_weights_are_views_of_the_mapping(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, name)
     engine = TransformersEngine(DirectoryWeightSource(tmp_path), tmp_path)
@@ -54,6 +58,11 @@ def test_preemption_and_a_tight_budget_change_no_token(tmp_path: Path, name: str
     outcome = run(engine, requests)
     for length in (120, 110, 5, 200):
         assert tokens(outcome[str(length)]) == generate(model, prompt_of(length), MAX_TOKENS)
+
+
+def test_every_supported_architecture_is_among_the_tested_ones(tmp_path: Path) -> None:
+    tested = {type(write_model(tmp_path / name, name)).__name__ for name in MODELS}
+    assert tested == supported_architectures()
 
 
 @pytest.mark.parametrize("eos", ["int", "list"])

@@ -14,13 +14,32 @@ from kindling.platform.errors import InvalidArgumentError
 
 _RUNNABLE = frozenset(
     {
+        "CohereForCausalLM",
+        "Ernie4_5ForCausalLM",
         "GPT2LMHeadModel",
+        "GPTNeoXForCausalLM",
+        "GemmaForCausalLM",
+        "Glm4ForCausalLM",
+        "GlmForCausalLM",
+        "GraniteForCausalLM",
+        "HeliumForCausalLM",
         "LlamaForCausalLM",
         "MistralForCausalLM",
         "MixtralForCausalLM",
         "OPTForCausalLM",
+        "Olmo2ForCausalLM",
+        "Olmo3ForCausalLM",
+        "OlmoForCausalLM",
+        "OlmoeForCausalLM",
+        "Phi3ForCausalLM",
+        "PhiForCausalLM",
         "Qwen2ForCausalLM",
+        "Qwen2MoeForCausalLM",
         "Qwen3ForCausalLM",
+        "Qwen3MoeForCausalLM",
+        "SeedOssForCausalLM",
+        "SmolLM3ForCausalLM",
+        "Starcoder2ForCausalLM",
     }
 )
 """Those whose attention goes through ``AttentionInterface`` with nothing but a scale and a window, as tests prove."""
@@ -69,9 +88,8 @@ def read_model_config(directory: Path) -> ModelConfig:
     if "quantization_config" in raw:
         raise _unsupported("QUANTIZATION_UNSUPPORTED", "quantized weights", "deploy the unquantized checkpoint")
     config = _config(raw, model_class)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in _ROPE_THAT_LOOKS_AT_THE_BATCH:
-        raise _unsupported("ROPE_UNSUPPORTED", f"rope type {rope['rope_type']!r}", "deploy a model with another one")
+    for rope_type in _rope_types(config) & _ROPE_THAT_LOOKS_AT_THE_BATCH:
+        raise _unsupported("ROPE_UNSUPPORTED", f"rope type {rope_type!r}", "deploy a model with another one")
     generation_path = directory / "generation_config.json"
     generation = _read_json(generation_path) if generation_path.exists() else {}
     eos = generation.get("eos_token_id", config.eos_token_id)
@@ -101,6 +119,13 @@ def _config(raw: dict[str, Any], model_class: type[PreTrainedModel]) -> PreTrain
     except (TypeError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
         raise _config_error(str(error)) from error
     return config
+
+
+def _rope_types(config: PreTrainedConfig) -> frozenset[str]:
+    """Rope types of all layers; some models have one for each type of layer."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, dict)]
+    return frozenset(str(parameters.get("rope_type")) for parameters in (rope, *nested))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

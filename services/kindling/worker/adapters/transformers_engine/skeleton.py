@@ -1,5 +1,6 @@
 """A model without weights: parameters on the meta device, everything else real."""
 
+import threading
 from typing import Any, cast
 
 import torch
@@ -9,10 +10,13 @@ from kindling.platform.errors import InternalError
 from kindling.worker.adapters.transformers_engine.architectures import ModelConfig
 from kindling.worker.adapters.transformers_engine.attention import ATTENTION_NAME
 
+_BUILDING = threading.Lock()
+"""Building sets torch's default dtype, which all threads share."""
+
 
 def build_skeleton(model_config: ModelConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """Build the model with our attention; parameters take no memory, buffers are on ``device`` with their values."""
-    with torch.device("meta"):
+    with _BUILDING, torch.device("meta"):
         model: Any = model_config.model_class._from_config(  # type: ignore[no-untyped-call]  # noqa: SLF001
             model_config.config, dtype=dtype, attn_implementation=ATTENTION_NAME
         )
