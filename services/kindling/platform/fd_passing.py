@@ -56,7 +56,7 @@ def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[in
 
     Raises UnavailableError with reason HANDOVER_CLOSED if the peer closes early.
     """
-    head, fds, flags, _ = socket.recv_fds(connection, _LENGTH.size, MAX_FDS_PER_MESSAGE)
+    head, fds, flags, _ = socket.recv_fds(connection, _LENGTH.size, MAX_FDS_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
     try:
         if flags & socket.MSG_CTRUNC:
             raise _garbled("descriptors were cut off; raise this process's limit of open files (ulimit -n)")

@@ -1,0 +1,24 @@
+"""Packed files read on an executor: a ChunkSource for any tier that is a directory."""
+
+from kindling.storage.adapters.io_executor import IoExecutor
+from kindling.storage.adapters.packed_files import PackedFiles
+
+
+class PackedSource:
+    """Implements ChunkSource, and the reading half of SsdCopy."""
+
+    def __init__(self, files: PackedFiles, io: IoExecutor) -> None:
+        self._files = files
+        self._io = io
+
+    async def read_chunk(self, chunk: int, into: memoryview, *, cached: bool = False) -> None:
+        """See ChunkSource."""
+        await self._io.run(self._files.read, chunk, into, cached=cached)
+
+    def descriptor(self, partition: int) -> int:
+        """See SsdCopy."""
+        return self._files.descriptor(partition)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()

@@ -1,0 +1,65 @@
+"""The REMOTE tier as a directory that all nodes share (``file://``)."""
+
+import shutil
+from pathlib import Path
+
+from kindling.checkpoint.layout import directory_name
+from kindling.checkpoint.manifest import Manifest
+from kindling.storage.adapters.io_executor import IoExecutor
+from kindling.storage.adapters.manifest_file import read_manifest
+from kindling.storage.adapters.packed_files import PackedFiles
+from kindling.storage.adapters.packed_source import PackedSource
+from kindling.storage.domain.architectures import SUPPORTED_ARCHITECTURES
+from kindling.storage.ports import PackOrder
+
+
+class RemoteDirectory:
+    """Implements RemoteStore. ``io`` reads; packing has a thread of its own, so that it never holds up a load."""
+
+    def __init__(self, root: Path, io: IoExecutor, packer: IoExecutor) -> None:
+        self._root = root
+        self._io = io
+        self._packer = packer
+
+    async def manifest(self, digest: str) -> Manifest:
+        """See RemoteStore."""
+        return await self._io.run(read_manifest, self._root / directory_name(digest), digest)
+
+    async def open(self, manifest: Manifest) -> PackedSource:
+        """See RemoteStore."""
+        directory = self._root / directory_name(manifest.digest)
+        return PackedSource(await self._io.run(PackedFiles.open, directory, manifest), self._io)
+
+    async def files_directory(self, manifest: Manifest) -> Path:
+        """See RemoteStore."""
+        return self._root / directory_name(manifest.digest)
+
+    async def delete(self, digest: str) -> bool:
+        """See RemoteStore."""
+        return await self._io.run(_delete, self._root / directory_name(digest))
+
+    async def pack(self, source: Path, order: PackOrder) -> Manifest:
+        """See RemoteStore."""
+        from kindling.checkpoint import pack  # reads every format of source, and is needed by imports alone
+
+        return await self._packer.run(
+            pack,
+            source,
+            self._root,
+            chunk_bytes=order.chunk_bytes,
+            allow_pickle=order.allow_pickle,
+            supported=SUPPORTED_ARCHITECTURES.__contains__,
+            on_progress=order.on_progress,
+            cancelled=order.cancelled,
+        )
+
+
+def _delete(directory: Path) -> bool:
+    if not directory.is_dir():
+        return False
+    # Other nodes must see all of it or nothing.
+    doomed = directory.with_name(f".deleting-{directory.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    directory.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+    return True

@@ -1,0 +1,152 @@
+"""Puts the storage manager together and runs it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kindling.platform.clock import Clock, SystemClock
+from kindling.platform.etcd import Credentials, EtcdClient, TlsConfig
+from kindling.platform.logging import get_logger
+from kindling.platform.process import Shutdown
+from kindling.platform.registration import registered
+from kindling.platform.rpc.server import RpcServer
+from kindling.storage.adapters.etcd_registry import EtcdRegistry
+from kindling.storage.adapters.hand_over_server import HandOverServer
+from kindling.storage.adapters.huge_pages import HugePages
+from kindling.storage.adapters.io_executor import IoExecutor
+from kindling.storage.adapters.memfd_pool import MemfdPool
+from kindling.storage.adapters.process_limits import raise_open_file_limit, sole_use
+from kindling.storage.adapters.remote_directory import RemoteDirectory
+from kindling.storage.adapters.ssd_directory import SsdDirectory
+from kindling.storage.catalog import Catalog
+from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.ssd_ledger import SsdLedger
+from kindling.storage.evict_checkpoint import EvictCheckpoint
+from kindling.storage.hand_over import HandOver
+from kindling.storage.import_checkpoint import ImportCheckpoint
+from kindling.storage.open_checkpoint import OpenCheckpoint
+from kindling.storage.publisher import Publisher
+from kindling.storage.read_files import ReadFiles
+from kindling.storage.servicer import StorageServicer, UseCases
+from kindling.storage.settings import StorageSettings
+from kindling.storage.status import GetStatus
+from kindling.storage.tiers import Tiers
+from kindling.v1 import storage_pb2_grpc
+
+log = get_logger(__name__)
+SERVICE_NAME = "kindling.v1.StorageService"
+_HAND_OVER_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StorageNode:
+    """A running storage manager."""
+
+    tiers: Tiers
+    use_cases: UseCases
+    publisher: Publisher
+    registry: EtcdRegistry
+    server: RpcServer
+
+    def drain(self) -> None:
+        """End every lease and stop every import."""
+        self.use_cases.opens.drain("the storage manager is shutting down")
+        self.use_cases.imports.stop()
+
+
+async def serve(settings: StorageSettings, shutdown: Shutdown) -> None:
+    """Run the storage manager until shutdown is asked for: then the registry is left first, then leases end."""
+    raise_open_file_limit()
+    async with _etcd(settings) as etcd, running(settings) as node:
+        key, value = node.registry.node_record(node.server.address)
+        async with registered(etcd, key, value, settings.lease_ttl_seconds) as registration:
+            node.registry.attach(registration)
+            node.publisher.note(*node.tiers.ledger.digests())
+            log.info("storage_started", node_id=settings.node_id, address=node.server.address)
+            await shutdown.requested.wait()
+            await node.server.drain()
+
+
+@asynccontextmanager
+async def running(settings: StorageSettings, clock: Clock | None = None) -> AsyncIterator[StorageNode]:
+    """A storage manager that serves inside the context but is not in the registry."""
+    with ExitStack() as resources:
+        tiers = build_tiers(settings, resources)
+        found = await tiers.recover()
+        log.info("ssd_scanned", checkpoints=len(found))
+        hand_over_io = resources.enter_context(IoExecutor(_HAND_OVER_THREADS, "hand-over"))
+        async with asyncio.TaskGroup() as tasks:
+            node = _build_node(settings, tiers, clock or SystemClock(), tasks)
+            redeem = HandOver(tiers, node.use_cases.opens).redeem
+            listening = asyncio.Event()
+            hand_over = HandOverServer(settings.handover_socket, redeem, hand_over_io).run(listening)
+            background = [tasks.create_task(node.publisher.run()), tasks.create_task(hand_over)]
+            try:
+                await listening.wait()
+                async with node.server:
+                    try:
+                        yield node
+                    finally:
+                        node.drain()
+            finally:
+                for task in background:
+                    task.cancel()
+
+
+def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
+    """The tiers on this machine's memory and disks; what they hold is given back with ``resources``."""
+    resources.enter_context(sole_use(settings.cache_dir))
+    io = resources.enter_context(IoExecutor(settings.read_threads, "chunk-io"))
+    packer = resources.enter_context(IoExecutor(1, "packer"))
+    memory = resources.enter_context(_pool_memory(settings))
+    remote = RemoteDirectory(settings.remote_directory, io, packer)
+    return Tiers(
+        pool=ChunkPool(memory.buffer_count, memory.buffer_bytes, settings.head_fraction),
+        memory=memory,
+        ledger=SsdLedger(settings.cache_bytes),
+        ssd=SsdDirectory(settings.cache_dir, io),
+        remote=remote,
+        catalog=Catalog(remote),
+    )
+
+
+def _pool_memory(settings: StorageSettings) -> MemfdPool:
+    huge_pages = HugePages() if settings.huge_pages else None
+    if huge_pages is not None and settings.reserve_huge_pages:
+        huge_pages.reserve(settings.pool_bytes)
+    return MemfdPool(settings.pool_bytes // settings.chunk_bytes, settings.chunk_bytes, huge_pages)
+
+
+def _build_node(settings: StorageSettings, tiers: Tiers, clock: Clock, tasks: asyncio.TaskGroup) -> StorageNode:
+    registry = EtcdRegistry(settings.etcd_prefix, settings.node_id, tiers)
+    publisher = Publisher(tiers, registry, clock, settings.publish_interval_seconds)
+    opens = OpenCheckpoint(tiers, publisher, clock, tasks, lanes=settings.read_threads)
+    use_cases = UseCases(
+        imports=ImportCheckpoint(tiers, tasks, settings.chunk_bytes),
+        opens=opens,
+        evicts=EvictCheckpoint(tiers, opens, publisher),
+        reads=ReadFiles(tiers),
+        status=GetStatus(settings.node_id, tiers, opens),
+    )
+    return StorageNode(tiers, use_cases, publisher, registry, _build_server(settings, use_cases))
+
+
+def _build_server(settings: StorageSettings, use_cases: UseCases) -> RpcServer:
+    server = RpcServer(
+        settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
+    )
+    servicer = StorageServicer(use_cases, settings.handover_socket)
+    server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, SERVICE_NAME)
+    return server
+
+
+def _etcd(settings: StorageSettings) -> EtcdClient:
+    tls, credentials = None, None
+    if settings.etcd_tls_ca:
+        files = (settings.etcd_tls_ca, settings.etcd_tls_cert, settings.etcd_tls_key)
+        tls = TlsConfig(*(Path(file) if file else None for file in files))
+    if settings.etcd_user:
+        credentials = Credentials(settings.etcd_user, settings.etcd_password)
+    return EtcdClient(settings.etcd_endpoint_list, tls=tls, credentials=credentials)

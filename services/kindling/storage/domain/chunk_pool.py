@@ -1,0 +1,158 @@
+"""The book-keeping of the DRAM tier: which buffer holds which chunk, what is pinned, what goes first.
+
+A checkpoint in the pool holds its first chunks, without a gap: growing adds at the tail, evicting takes from the tail.
+Memory itself is a port; here buffers are numbers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kindling.platform.errors import InternalError
+
+
+@dataclass(slots=True)
+class Occupant:
+    """A checkpoint in the pool. ``filled`` chunks from the head have verified bytes; the rest are being filled."""
+
+    lengths: tuple[int, ...]
+    buffers: list[int] = field(default_factory=list)
+    filled: int = 0
+    pins: int = 0
+    last_used: int = 0
+
+    def bytes_of(self, chunks: int) -> int:
+        """Bytes in the first ``chunks`` chunks."""
+        return sum(self.lengths[:chunks])
+
+
+class ChunkPool:
+    """A fixed number of equal buffers, shared by checkpoints; the least recently used one gives way, tail first.
+
+    ``head_fraction`` of each checkpoint gives way only when no checkpoint has more than that left, so that many models
+    can start at once while their tails stream in.
+    """
+
+    def __init__(self, buffer_count: int, buffer_bytes: int, head_fraction: float = 0.25) -> None:
+        self.buffer_count = buffer_count
+        self.buffer_bytes = buffer_bytes
+        self._head_fraction = head_fraction
+        # A stack: buffers used before lie on top, since their pages are there already.
+        self._free = list(reversed(range(buffer_count)))
+        self._occupants: dict[str, Occupant] = {}
+        self._uses = 0
+
+    def pin(self, digest: str, lengths: Sequence[int]) -> None:
+        """Keep what the pool has of ``digest`` until :meth:`unpin`; pins count."""
+        occupant = self._occupants.setdefault(digest, Occupant(tuple(lengths)))
+        occupant.pins += 1
+        self._touch(occupant)
+
+    def unpin(self, digest: str) -> None:
+        """Take one pin back. After the last one, chunks that were not filled are dropped."""
+        occupant = self._occupants[digest]
+        occupant.pins -= 1
+        self._touch(occupant)
+        if occupant.pins == 0:
+            self._cut(digest, occupant.filled)
+
+    def grow(self, digest: str, chunks: int) -> tuple[int, ...]:
+        """Give the pinned ``digest`` buffers for its first ``chunks`` chunks, or for as many as can be had.
+
+        Evicts others as needed. Returns the buffers that are new; their old content must not be seen by anybody.
+        """
+        occupant = self._occupants[digest]
+        if occupant.pins == 0:
+            raise InternalError(f"{digest} grows without a pin", reason="POOL_BROKEN")
+        before = len(occupant.buffers)
+        while len(occupant.buffers) < chunks and (self._free or self._evict_one()):
+            occupant.buffers.append(self._free.pop())
+        return tuple(occupant.buffers[before:])
+
+    def mark_filled(self, digest: str, chunks: int) -> None:
+        """Note that the first ``chunks`` chunks have verified bytes."""
+        occupant = self._occupants[digest]
+        occupant.filled = max(occupant.filled, min(chunks, len(occupant.buffers)))
+
+    def evict(self, digest: str) -> int:
+        """Drop ``digest`` unless it is pinned; return the bytes dropped."""
+        occupant = self._occupants.get(digest)
+        if occupant is None or occupant.pins:
+            return 0
+        dropped = occupant.bytes_of(len(occupant.buffers))
+        self._cut(digest, 0)
+        return dropped
+
+    def buffers(self, digest: str) -> tuple[int, ...]:
+        """The buffers of ``digest``, from its first chunk on."""
+        occupant = self._occupants.get(digest)
+        return tuple(occupant.buffers) if occupant else ()
+
+    def filled_chunks(self, digest: str) -> int:
+        """How many chunks of ``digest``, from the head, can be read."""
+        occupant = self._occupants.get(digest)
+        return occupant.filled if occupant else 0
+
+    def filled_bytes(self, digest: str) -> int:
+        """Bytes of ``digest`` that can be read."""
+        occupant = self._occupants.get(digest)
+        return occupant.bytes_of(occupant.filled) if occupant else 0
+
+    def digests(self) -> tuple[str, ...]:
+        """The checkpoints with at least one buffer."""
+        return tuple(digest for digest, occupant in self._occupants.items() if occupant.buffers)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of chunks that hold a buffer."""
+        return sum(occupant.bytes_of(len(occupant.buffers)) for occupant in self._occupants.values())
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes of chunks that may not be evicted."""
+        pinned = (occupant for occupant in self._occupants.values() if occupant.pins)
+        return sum(occupant.bytes_of(len(occupant.buffers)) for occupant in pinned)
+
+    @property
+    def available_buffers(self) -> int:
+        """Buffers that are free or can be evicted."""
+        return len(self._free) + sum(len(o.buffers) for o in self._occupants.values() if not o.pins)
+
+    def _touch(self, occupant: Occupant) -> None:
+        self._uses += 1
+        occupant.last_used = self._uses
+
+    def _evict_one(self) -> bool:
+        candidates = [(self._order(o), digest) for digest, o in self._occupants.items() if not o.pins and o.buffers]
+        if not candidates:
+            return False
+        digest = min(candidates)[1]
+        self._cut(digest, len(self._occupants[digest].buffers) - 1)
+        return True
+
+    def _order(self, occupant: Occupant) -> tuple[bool, int]:
+        head_chunks = math.ceil(len(occupant.lengths) * self._head_fraction)
+        return len(occupant.buffers) <= head_chunks, occupant.last_used
+
+    def _cut(self, digest: str, keep: int) -> None:
+        occupant = self._occupants[digest]
+        self._free.extend(reversed(occupant.buffers[keep:]))
+        del occupant.buffers[keep:]
+        occupant.filled = min(occupant.filled, keep)
+        if not occupant.buffers and not occupant.pins:
+            del self._occupants[digest]
+
+    def check_integrity(self) -> None:
+        """Raise InternalError if the books do not add up."""
+        held = [buffer for occupant in self._occupants.values() for buffer in occupant.buffers]
+        if sorted(held + self._free) != list(range(self.buffer_count)):
+            raise InternalError("a buffer is held twice or by nobody", reason="POOL_BROKEN")
+        for digest, occupant in self._occupants.items():
+            _check_occupant(digest, occupant)
+
+
+def _check_occupant(digest: str, occupant: Occupant) -> None:
+    if not 0 <= occupant.filled <= len(occupant.buffers) <= len(occupant.lengths):
+        raise InternalError(f"{digest} has more filled chunks than buffers or chunks", reason="POOL_BROKEN")
+    if occupant.pins < 0 or (occupant.pins == 0 and occupant.filled != len(occupant.buffers)):
+        raise InternalError(f"{digest} is not pinned and not filled", reason="POOL_BROKEN")

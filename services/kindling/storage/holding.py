@@ -1,0 +1,96 @@
+"""A checkpoint that somebody has open: its memory, what has arrived of it, and who holds a lease."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kindling.platform.clock import Clock
+from kindling.storage.arrivals import Arrival, ArrivalBoard
+from kindling.storage.catalog import KnownCheckpoint
+from kindling.storage.domain.layout import Layout
+from kindling.storage.domain.tier import TierTraffic
+from kindling.storage.domain.traffic import TrafficMeter
+from kindling.storage.ports import SsdCopy
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Every chunk can be read: what came from where since the checkpoint was opened, and how long this lease waited."""
+
+    traffic: tuple[TierTraffic, ...]
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The lease is over, by the storage manager's will."""
+
+    reason: str
+
+
+LeaseEvent = Arrival | Loaded | Closed
+
+
+@dataclass(slots=True)
+class Holding:
+    """Exists while there is a lease or a load. ``copy`` is the SSD copy that chunks without a buffer live in, or that a
+    load reads or writes.
+    """
+
+    known: KnownCheckpoint
+    layout: Layout
+    board: ArrivalBoard
+    meter: TrafficMeter
+    files_directory: Path
+    copy: SsdCopy | None
+    copy_is_sealed: bool
+    leases: dict[str, "Lease"] = field(default_factory=dict)
+    load: "asyncio.Task[None] | None" = None
+    doomed: bool = False
+    load_ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def digest(self) -> str:
+        """The checkpoint's digest."""
+        return self.known.manifest.digest
+
+    def release_copy(self) -> None:
+        """Close the SSD copy; once is enough."""
+        copy, self.copy = self.copy, None
+        if copy is not None:
+            copy.close()
+
+
+class Lease:
+    """One caller's hold on a checkpoint. ``token`` opens the hand-over once."""
+
+    def __init__(self, holding: Holding, holder: str, clock: Clock, started: float) -> None:
+        self.lease_id = secrets.token_hex(8)
+        self.token = secrets.token_urlsafe(24)
+        self.holding = holding
+        self.holder = holder
+        self._clock = clock
+        self._started = started
+
+    async def events(self) -> AsyncIterator[LeaseEvent]:
+        """Yield arrivals in execution order, then Loaded, and Closed as the last event.
+
+        Raises the load's error: DataLossError or ResourceExhaustedError.
+        """
+        board, seen, reported = self.holding.board, 0, False
+        while True:
+            change = board.change
+            for arrival in board.arrivals_from(seen):
+                seen = arrival.first + arrival.count
+                yield arrival
+            if board.error is not None:
+                raise board.error
+            if board.complete and not reported:
+                reported = True
+                yield Loaded(self.holding.meter.totals(), self._clock.now() - self._started)
+            if board.closed_reason:
+                yield Closed(board.closed_reason)
+                return
+            await change.wait()

@@ -1,0 +1,153 @@
+"""Packs a source into the remote store, once however many ask for it at the same time."""
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kindling.checkpoint.manifest import Manifest
+from kindling.platform.errors import InvalidArgumentError, KindlingError, UnimplementedError
+from kindling.platform.logging import get_logger
+from kindling.storage.ports import PackOrder
+from kindling.storage.settings import file_uri_path
+from kindling.storage.tiers import Tiers
+
+log = get_logger(__name__)
+_REMEMBERED_REQUESTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """Bytes packed, of how many."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(slots=True)
+class _Import:
+    """An import under way and who follows it."""
+
+    followers: int = 0
+    progress: ImportProgress | None = None
+    manifest: Manifest | None = None
+    error: KindlingError | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def notify(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def report(self, done_bytes: int, total_bytes: int) -> None:
+        self.progress = ImportProgress(done_bytes, total_bytes)
+        self.notify()
+
+
+class ImportCheckpoint:
+    """Runs imports in ``tasks``; one that nobody follows any more is stopped."""
+
+    def __init__(self, tiers: Tiers, tasks: asyncio.TaskGroup, chunk_bytes: int) -> None:
+        self._tiers = tiers
+        self._tasks = tasks
+        self._chunk_bytes = chunk_bytes
+        self._running: dict[tuple[Path, bool], _Import] = {}
+        self._finished: OrderedDict[str, Manifest] = OrderedDict()
+
+    async def run(
+        self, request_id: str, source_uri: str, *, allow_pickle: bool
+    ) -> AsyncGenerator[ImportProgress | Manifest, None]:
+        """Yield progress and, last, the manifest; a request that was answered before is answered at once.
+
+        Raises what packing raises, InvalidArgumentError (SOURCE_INVALID) and UnimplementedError (SCHEME_UNSUPPORTED).
+        """
+        source = _source_path(source_uri)
+        if request_id in self._finished:
+            yield self._finished[request_id]
+            return
+        work = self._join(source, allow_pickle)
+        try:
+            async for event in _follow(work):
+                if isinstance(event, Manifest):
+                    self._remember(request_id, event)
+                yield event
+        finally:
+            work.followers -= 1
+            if not work.followers:
+                work.stop.set()
+
+    def _join(self, source: Path, allow_pickle: bool) -> _Import:
+        key = (source, allow_pickle)
+        work = self._running.get(key)
+        if work is None or work.stop.is_set():
+            work = self._running[key] = _Import()
+            self._tasks.create_task(self._pack(key, work), name=f"import {source}")
+        work.followers += 1
+        return work
+
+    async def _pack(self, key: tuple[Path, bool], work: _Import) -> None:
+        loop = asyncio.get_running_loop()
+        order = PackOrder(
+            allow_pickle=key[1],
+            chunk_bytes=self._chunk_bytes,
+            on_progress=lambda done, total: _call_soon(loop, work, done, total),
+            cancelled=work.stop.is_set,
+        )
+        try:
+            work.manifest = await self._tiers.remote.pack(key[0], order)
+            self._tiers.catalog.add(work.manifest)
+            log.info("checkpoint_imported", digest=work.manifest.digest, source=str(key[0]))
+        except KindlingError as error:
+            work.error = error
+            log.warning("import_failed", source=str(key[0]), reason=error.reason, error=error.message)
+        finally:
+            if self._running.get(key) is work:
+                del self._running[key]
+            work.notify()
+
+    def _remember(self, request_id: str, manifest: Manifest) -> None:
+        if request_id:
+            self._finished[request_id] = manifest
+            if len(self._finished) > _REMEMBERED_REQUESTS:
+                self._finished.popitem(last=False)
+
+    def stop(self) -> None:
+        """Stop every import soon."""
+        for work in self._running.values():
+            work.stop.set()
+
+
+async def _follow(work: _Import) -> AsyncGenerator[ImportProgress | Manifest, None]:
+    seen: ImportProgress | None = None
+    while True:
+        changed = work.changed
+        if work.progress is not None and work.progress is not seen:
+            seen = work.progress
+            yield seen
+        if work.error is not None:
+            raise work.error
+        if work.manifest is not None:
+            yield work.manifest
+            return
+        await changed.wait()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, work: _Import, done_bytes: int, total_bytes: int) -> None:
+    loop.call_soon_threadsafe(work.report, done_bytes, total_bytes)
+
+
+def _source_path(source_uri: str) -> Path:
+    scheme, separator, _ = source_uri.partition("://")
+    if separator and scheme != "file":
+        raise UnimplementedError(
+            f"sources of scheme {scheme[:40]}:// cannot be read yet; copy the model to a directory that the storage "
+            "manager can read, and give file:///absolute/directory",
+            reason="SCHEME_UNSUPPORTED",
+            metadata={"scheme": scheme[:40], "supported": "file"},
+        )
+    try:
+        return file_uri_path(source_uri)
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)[:500], reason="SOURCE_INVALID", field="source_uri") from error

@@ -1,0 +1,180 @@
+"""Opens checkpoints: one load per checkpoint however many ask, a lease for each who asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from opentelemetry import metrics, trace
+
+from kindling.platform.clock import Clock
+from kindling.platform.errors import DataLossError, KindlingError, UnavailableError
+from kindling.platform.logging import get_logger
+from kindling.storage.holding import Holding, Lease
+from kindling.storage.keyed_lock import KeyedLock
+from kindling.storage.load_checkpoint import LazyRemote, LoadCheckpoint, LoadPlan
+from kindling.storage.prepare_holding import PrepareHolding
+from kindling.storage.publisher import Publisher
+from kindling.storage.tiers import Tiers
+
+log = get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+meter = metrics.get_meter(__name__)
+load_duration = meter.create_histogram("kindling.checkpoint.load.duration", "s", "Time from request to last chunk.")
+
+
+class OpenCheckpoint:
+    """All leases and loads of this node. Loads run one at a time, in the order in which they were asked for, so that
+    the scheduler's estimates hold; ``tasks`` owns them.
+    """
+
+    def __init__(
+        self, tiers: Tiers, publisher: Publisher, clock: Clock, tasks: asyncio.TaskGroup, *, lanes: int
+    ) -> None:
+        self._tiers = tiers
+        self._publisher = publisher
+        self._clock = clock
+        self._tasks = tasks
+        self._lanes = lanes
+        self._prepare = PrepareHolding(tiers)
+        self._holdings: dict[str, Holding] = {}
+        self._load_turn = asyncio.Lock()
+        self._closing_reason = ""
+        self.locks = KeyedLock()
+
+    @asynccontextmanager
+    async def open(self, digest: str, holder: str) -> AsyncIterator[Lease]:
+        """Hold a lease on ``digest`` inside the context: its chunks stay where they are.
+
+        Raises NotFoundError, DataLossError or ResourceExhaustedError (POOL_TOO_SMALL) if it cannot be opened, and
+        UnavailableError (STORAGE_DRAINING) once :meth:`drain` was called.
+        """
+        started = self._clock.now()
+        async with self.locks.hold(digest):
+            holding = await self._join(digest)
+            lease = Lease(holding, holder, self._clock, started)
+            holding.leases[lease.lease_id] = lease
+        try:
+            yield lease
+        finally:
+            self._leave(holding, lease)
+
+    def leases(self) -> tuple[Lease, ...]:
+        """The leases held now."""
+        return tuple(lease for holding in self._holdings.values() for lease in holding.leases.values())
+
+    def is_open(self, digest: str) -> bool:
+        """Whether somebody has a lease on ``digest``, or it is being loaded."""
+        return digest in self._holdings
+
+    def drain(self, reason: str) -> None:
+        """Tell every holder of a lease that it is over, and refuse new ones."""
+        self._closing_reason = reason
+        for holding in self._holdings.values():
+            holding.board.close(reason)
+
+    async def _join(self, digest: str) -> Holding:
+        if self._closing_reason:
+            raise UnavailableError("the storage manager is shutting down; use another node", reason="STORAGE_DRAINING")
+        holding = self._holdings.get(digest)
+        if holding is not None and holding.doomed:
+            await holding.load_ended.wait()
+            holding = self._holdings.get(digest)
+        if holding is None:
+            holding = await self._prepare.prepare(digest)
+            self._holdings[digest] = holding
+            self._start(holding)
+        return holding
+
+    def _start(self, holding: Holding) -> None:
+        if holding.board.complete:
+            holding.load_ended.set()
+            self._tiers.bandwidth.learn(holding.meter.totals())
+        else:
+            holding.load = self._tasks.create_task(self._load(holding), name=f"load {holding.digest}")
+
+    def _leave(self, holding: Holding, lease: Lease) -> None:
+        del holding.leases[lease.lease_id]
+        if not holding.leases and holding.load is not None and not holding.board.complete:
+            holding.doomed = True
+            holding.load.cancel()
+        self._retire_if_unused(holding)
+
+    def _retire_if_unused(self, holding: Holding) -> None:
+        if holding.leases or not holding.load_ended.is_set():
+            return
+        if self._holdings.get(holding.digest) is holding:
+            del self._holdings[holding.digest]
+        self._release_copy(holding)
+        self._tiers.pool.unpin(holding.digest)
+        self._publisher.note(holding.digest)
+
+    def _release_copy(self, holding: Holding) -> None:
+        if holding.copy is not None:
+            holding.release_copy()
+            self._tiers.ledger.unpin(holding.digest)
+
+    async def _load(self, holding: Holding) -> None:
+        started = self._clock.now()
+        try:
+            with tracer.start_as_current_span("checkpoint.load", attributes={"kindling.digest": holding.digest}):
+                await self._run_load(holding)
+            self._report(holding, self._clock.now() - started)
+        except KindlingError as error:
+            await self._fail(holding, error)
+        finally:
+            await self._end(holding)
+
+    async def _run_load(self, holding: Holding) -> None:
+        remote = LazyRemote(self._tiers.remote, holding.known.manifest)
+        plan = LoadPlan(
+            holding,
+            present_chunks=self._tiers.pool.filled_chunks(holding.digest),
+            lanes=self._lanes,
+            on_arrival=lambda: self._note_arrival(holding),
+        )
+        try:
+            async with self._load_turn:
+                copied = await LoadCheckpoint(plan, self._tiers.memory, remote, self._clock).run()
+        finally:
+            remote.close()
+        if copied:
+            await self._seal(holding)
+
+    def _note_arrival(self, holding: Holding) -> None:
+        self._tiers.pool.mark_filled(holding.digest, holding.board.watermark)
+        self._publisher.note(holding.digest)
+
+    async def _seal(self, holding: Holding) -> None:
+        if holding.copy is not None:
+            await holding.copy.seal()
+            holding.copy_is_sealed = True
+            self._tiers.ledger.seal(holding.digest)
+
+    def _report(self, holding: Holding, seconds: float) -> None:
+        traffic = holding.meter.totals()
+        self._tiers.bandwidth.learn(traffic)
+        slowest = max((flow.tier for flow in traffic), default=None)
+        load_duration.record(seconds, {"from": slowest.name if slowest else "", "to": "DRAM"})
+        flows = {flow.tier.name: flow.size_bytes for flow in traffic}
+        log.info("checkpoint_loaded", digest=holding.digest, seconds=round(seconds, 4), bytes_by_tier=flows)
+
+    async def _fail(self, holding: Holding, error: KindlingError) -> None:
+        log.error("checkpoint_load_failed", digest=holding.digest, reason=error.reason, error=error.message)
+        holding.doomed = True
+        holding.board.fail(error)
+        if isinstance(error, DataLossError) and holding.copy is not None and holding.copy_is_sealed:
+            self._tiers.ledger.remove(holding.digest)
+            holding.release_copy()
+            await self._tiers.ssd.quarantine(holding.digest)
+
+    async def _end(self, holding: Holding) -> None:
+        """Put things in order after a load, whether it went well, failed or was cancelled."""
+        if holding.copy is not None and not holding.copy_is_sealed:
+            copy, holding.copy = holding.copy, None
+            self._tiers.ledger.remove(holding.digest)
+            await copy.discard()
+        if holding.doomed and self._holdings.get(holding.digest) is holding:
+            del self._holdings[holding.digest]
+        holding.load_ended.set()
+        self._retire_if_unused(holding)
+        self._publisher.note(holding.digest)

@@ -1,0 +1,140 @@
+"""StorageService: the wire in front of the use cases."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from kindling.checkpoint.layout import directory_name
+from kindling.checkpoint.manifest import Manifest
+from kindling.platform.errors import InvalidArgumentError
+from kindling.storage import wire
+from kindling.storage.arrivals import Arrival
+from kindling.storage.domain.tier import Tier
+from kindling.storage.evict_checkpoint import EvictCheckpoint
+from kindling.storage.holding import Lease, LeaseEvent, Loaded
+from kindling.storage.import_checkpoint import ImportCheckpoint, ImportProgress
+from kindling.storage.open_checkpoint import OpenCheckpoint
+from kindling.storage.read_files import ReadFiles
+from kindling.storage.status import GetStatus
+from kindling.v1 import model_pb2, storage_pb2, storage_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the servicer serves."""
+
+    imports: ImportCheckpoint
+    opens: OpenCheckpoint
+    evicts: EvictCheckpoint
+    reads: ReadFiles
+    status: GetStatus
+
+
+class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
+    """Implements storage.proto; ``socket_path`` is where the hand-over listens."""
+
+    def __init__(self, use_cases: UseCases, socket_path: Path) -> None:
+        self._use_cases = use_cases
+        self._socket_path = socket_path
+
+    async def ImportCheckpoint(
+        self, request: storage_pb2.ImportCheckpointRequest, _context: Context
+    ) -> AsyncIterator[storage_pb2.ImportCheckpointResponse]:
+        """See the proto."""
+        events = self._use_cases.imports.run(request.request_id, request.source_uri, allow_pickle=request.allow_pickle)
+        async with aclosing(events):
+            async for event in events:
+                yield _import_event_to_wire(event)
+
+    async def OpenCheckpoint(
+        self, request: storage_pb2.OpenCheckpointRequest, _context: Context
+    ) -> AsyncIterator[storage_pb2.OpenCheckpointResponse]:
+        """See the proto."""
+        directory_name(request.digest)  # refuses anything but a digest
+        async with self._use_cases.opens.open(request.digest, request.holder) as lease:
+            yield self._opened(lease)
+            async for event in lease.events():
+                yield _lease_event_to_wire(event)
+
+    async def EvictCheckpoint(
+        self, request: storage_pb2.EvictCheckpointRequest, _context: Context
+    ) -> storage_pb2.EvictCheckpointResponse:
+        """See the proto."""
+        directory_name(request.digest)
+        evicted = await self._use_cases.evicts.evict(request.digest, _kept_tier(request.keep))
+        return storage_pb2.EvictCheckpointResponse(
+            dropped_bytes=evicted.dropped_bytes, pinned_bytes=evicted.pinned_bytes
+        )
+
+    async def DeleteCheckpoint(
+        self, request: storage_pb2.DeleteCheckpointRequest, _context: Context
+    ) -> storage_pb2.DeleteCheckpointResponse:
+        """See the proto."""
+        directory_name(request.digest)
+        await self._use_cases.evicts.delete(request.digest)
+        return storage_pb2.DeleteCheckpointResponse()
+
+    async def ReadCheckpointFiles(
+        self, request: storage_pb2.ReadCheckpointFilesRequest, _context: Context
+    ) -> AsyncIterator[storage_pb2.ReadCheckpointFilesResponse]:
+        """See the proto."""
+        directory_name(request.digest)
+        async for part in self._use_cases.reads.read(request.digest):
+            message = model_pb2.FilePart(path=part.path, file_bytes=part.file_bytes, offset=part.offset, data=part.data)
+            yield storage_pb2.ReadCheckpointFilesResponse(part=message)
+
+    async def GetStorageStatus(
+        self, _request: storage_pb2.GetStorageStatusRequest, _context: Context
+    ) -> storage_pb2.GetStorageStatusResponse:
+        """See the proto."""
+        status = self._use_cases.status.status()
+        response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id)
+        response.tiers.extend(wire.tier_to_status(tier, with_checkpoints=True) for tier in status.tiers)
+        for lease in status.leases:
+            response.leases.add(lease_id=lease.lease_id, digest=lease.holding.digest, holder=lease.holder)
+        return response
+
+    def _opened(self, lease: Lease) -> storage_pb2.OpenCheckpointResponse:
+        memory = storage_pb2.SharedMemoryHandle(socket_path=str(self._socket_path), token=lease.token)
+        opened = storage_pb2.CheckpointOpened(
+            lease_id=lease.lease_id,
+            manifest_json=lease.holding.known.manifest_json,
+            files_directory=str(lease.holding.files_directory),
+            memory=memory,
+        )
+        return storage_pb2.OpenCheckpointResponse(opened=opened)
+
+
+def _import_event_to_wire(event: ImportProgress | Manifest) -> storage_pb2.ImportCheckpointResponse:
+    if isinstance(event, Manifest):
+        return storage_pb2.ImportCheckpointResponse(imported=wire.checkpoint_to_wire(event))
+    progress = model_pb2.ImportProgress(done_bytes=event.done_bytes, total_bytes=event.total_bytes)
+    return storage_pb2.ImportCheckpointResponse(progress=progress)
+
+
+def _lease_event_to_wire(event: LeaseEvent) -> storage_pb2.OpenCheckpointResponse:
+    if isinstance(event, Arrival):
+        arrived = storage_pb2.ChunksArrived(first_chunk=event.first, chunk_count=event.count)
+        setattr(arrived, "from", wire.tier_to_wire(event.tier))
+        return storage_pb2.OpenCheckpointResponse(arrived=arrived)
+    if isinstance(event, Loaded):
+        report = wire.report_to_wire(event.traffic, event.load_seconds)
+        return storage_pb2.OpenCheckpointResponse(loaded=report)
+    return storage_pb2.OpenCheckpointResponse(closed=storage_pb2.CheckpointClosed(reason=event.reason))
+
+
+def _kept_tier(number: int) -> Tier:
+    try:
+        return Tier(number)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            "say which tier may keep the checkpoint: TIER_DRAM, TIER_SSD or TIER_REMOTE",
+            reason="TIER_INVALID",
+            field="keep",
+        ) from error

@@ -1,0 +1,30 @@
+"""What this node says about itself."""
+
+from dataclasses import dataclass
+
+from kindling.storage.domain.tier import TierSnapshot
+from kindling.storage.holding import Lease
+from kindling.storage.open_checkpoint import OpenCheckpoint
+from kindling.storage.tiers import Tiers
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """The tiers, fastest first, and the leases held now."""
+
+    node_id: str
+    tiers: tuple[TierSnapshot, ...]
+    leases: tuple[Lease, ...]
+
+
+class GetStatus:
+    """Looks; changes nothing."""
+
+    def __init__(self, node_id: str, tiers: Tiers, opened: OpenCheckpoint) -> None:
+        self._node_id = node_id
+        self._tiers = tiers
+        self._opened = opened
+
+    def status(self) -> StorageStatus:
+        """Return the node's status as of now."""
+        return StorageStatus(self._node_id, self._tiers.snapshots(), self._opened.leases())

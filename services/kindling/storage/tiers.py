@@ -1,0 +1,100 @@
+"""The node's tiers: their books and the ports behind them, in one place for all use cases."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kindling.platform.errors import ResourceExhaustedError, UnavailableError
+from kindling.platform.logging import get_logger
+from kindling.storage.catalog import Catalog, KnownCheckpoint
+from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.ssd_ledger import SsdLedger
+from kindling.storage.domain.tier import Tier, TierResidency, TierSnapshot
+from kindling.storage.domain.traffic import BandwidthBook
+from kindling.storage.ports import PoolMemory, RemoteStore, SsdStore
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Tiers:
+    """DRAM (``pool`` keeps the books of ``memory``), SSD (``ledger`` those of ``ssd``) and REMOTE."""
+
+    pool: ChunkPool
+    memory: PoolMemory
+    ledger: SsdLedger
+    ssd: SsdStore
+    remote: RemoteStore
+    catalog: Catalog
+    bandwidth: BandwidthBook = field(default_factory=BandwidthBook)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    async def recover(self) -> tuple[str, ...]:
+        """Take stock of the cache directory; return the digests of the sealed copies in it."""
+        manifests = await self.ssd.scan()
+        for manifest in manifests:
+            self.catalog.add(manifest)
+            self.ledger.add(manifest.digest, manifest.total_bytes, sealed=True)
+        return tuple(manifest.digest for manifest in manifests)
+
+    async def drop_copy(self, digest: str) -> None:
+        """Delete the SSD copy, from the books first."""
+        self.ledger.remove(digest)
+        await self.ssd.delete(digest)
+
+    async def keep_files(self, known: KnownCheckpoint) -> Path:
+        """Return a local directory with the small files, copied to this node at first use if there is room."""
+        digest = known.manifest.digest
+        if digest not in self.files:
+            source = await self.remote.files_directory(known.manifest)
+            try:
+                self.files[digest] = await self.ssd.keep_files(known.manifest, source)
+            except (ResourceExhaustedError, UnavailableError) as error:
+                log.warning("small_files_not_cached", digest=digest, error=error.message)
+                return source
+        return self.files[digest]
+
+    async def forget_files(self, digest: str) -> None:
+        """Delete this node's copy of the small files."""
+        self.files.pop(digest, None)
+        await self.ssd.forget_files(digest)
+
+    def residency(self, digest: str) -> tuple[TierResidency, ...]:
+        """How much of ``digest`` is at which tier of this node; tiers without any of it are left out."""
+        return tuple(held for held in (self._in_dram(digest), self._on_ssd(digest)) if held.chunks)
+
+    def _in_dram(self, digest: str) -> TierResidency:
+        return TierResidency(Tier.DRAM, self.pool.filled_chunks(digest), self.pool.filled_bytes(digest))
+
+    def _on_ssd(self, digest: str) -> TierResidency:
+        known = self.catalog.find(digest)
+        chunks = len(known.lengths) if known and self.ledger.has(digest) else 0
+        return TierResidency(Tier.SSD, chunks, self.ledger.size_bytes(digest))
+
+    def snapshots(self) -> tuple[TierSnapshot, ...]:
+        """All tiers, fastest first."""
+        return self._dram_snapshot(), self._ssd_snapshot(), self._remote_snapshot()
+
+    def _dram_snapshot(self) -> TierSnapshot:
+        return TierSnapshot(
+            Tier.DRAM,
+            self.memory.buffer_count * self.memory.buffer_bytes,
+            self.pool.used_bytes,
+            self.pool.pinned_bytes,
+            self.bandwidth.bytes_per_second(Tier.DRAM),
+            self.memory.backing,
+            tuple((digest, self._in_dram(digest)) for digest in self.pool.digests()),
+        )
+
+    def _ssd_snapshot(self) -> TierSnapshot:
+        return TierSnapshot(
+            Tier.SSD,
+            self.ledger.capacity_bytes,
+            self.ledger.used_bytes,
+            self.ledger.pinned_bytes,
+            self.bandwidth.bytes_per_second(Tier.SSD),
+            "",
+            tuple((digest, self._on_ssd(digest)) for digest in self.ledger.digests()),
+        )
+
+    def _remote_snapshot(self) -> TierSnapshot:
+        return TierSnapshot(Tier.REMOTE, 0, 0, 0, self.bandwidth.bytes_per_second(Tier.REMOTE), "", ())
