@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from kindling.platform.errors import AbortedError, DeadlineExceededError, NotFoundError, UnavailableError
 from kindling.platform.etcd import EtcdClient
+from kindling.platform.etcd.background import alongside
 from kindling.platform.logging import get_logger
 
 log = get_logger(__name__)
@@ -78,10 +79,6 @@ async def registered(etcd: EtcdClient, key: str, value: bytes, ttl_seconds: floa
     """Hold ``key`` (and what is set later) in etcd inside the context; it is there when the context begins."""
     registration = Registration(etcd, ttl_seconds)
     registration.set(key, value)
-    async with asyncio.TaskGroup() as tasks:
-        keeper = tasks.create_task(registration.run())
+    async with alongside(registration.run()):
         await registration.complete.wait()
-        try:
-            yield registration
-        finally:
-            keeper.cancel()
+        yield registration

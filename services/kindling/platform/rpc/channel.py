@@ -76,6 +76,8 @@ def _options(keepalive: bool, retry: bool) -> list[tuple[str, str | int]]:
         options += [
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 5_000),
+            # gRPC's own bandwidth ping waits a minute for its answer by default and holds keepalive back meanwhile.
+            ("grpc.http2.ping_timeout_ms", 5_000),
             ("grpc.http2.max_pings_without_data", 0),
         ]
     return options
