@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 from openai import AsyncOpenAI
@@ -162,6 +162,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.end_id = end_id
         self.batch_tokens = 1
         self.requests: list[inference_pb2.GenerateRequest] = []
+        self.started = Journal()
         self.cancelled = Journal()
         self.hold: asyncio.Event | None = None
         self.hold_at = 3
@@ -169,6 +170,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Generate(self, request, context) -> AsyncIterator[inference_pb2.GenerateResponse]:
         self.requests.append(request)
+        await self.started.add(request.generation_id)
         try:
             async for response in self._generate(request):
                 yield response
@@ -224,7 +226,6 @@ class Rig:
     tokenizer: Tokenizer
     client: httpx.AsyncClient
     openai: AsyncOpenAI
-    extra: dict[str, object] = field(default_factory=dict)
 
     @property
     def worker(self) -> FakeWorker:

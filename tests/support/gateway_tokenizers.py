@@ -1,5 +1,6 @@
 """Tokenizers small enough to make in a test, of the two kinds that models have."""
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ CHAT_TEMPLATE = (
 )
 
 
+@cache
 def byte_level() -> Tokenizer:
     """Make a tokenizer like GPT-2's, Llama 3's or Qwen's."""
     tokenizer = Tokenizer(models.BPE())
@@ -30,6 +32,7 @@ def byte_level() -> Tokenizer:
     return tokenizer
 
 
+@cache
 def sentencepiece_like() -> Tokenizer:
     """Make a tokenizer like Llama 2's or Mistral's: words marked by U+2581, unknown characters as bytes."""
     pieces = sorted({char for text in CORPUS[:1] for char in text.replace(" ", "▁")})
@@ -48,6 +51,7 @@ def sentencepiece_like() -> Tokenizer:
     return tokenizer
 
 
+@cache
 def model_files(tokenizer: Tokenizer, chat_template: str | None = CHAT_TEMPLATE) -> dict[str, bytes]:
     """Return the files that a checkpoint with this tokenizer has."""
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
