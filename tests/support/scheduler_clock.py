@@ -6,7 +6,7 @@ import itertools
 
 
 class ManualClock:
-    """Stands still until advanced; sleepers wake in the order of their times."""
+    """Moves by a microsecond whenever it is read, so that what comes later is later, and otherwise when advanced."""
 
     def __init__(self) -> None:
         self._now = 1_000.0
@@ -14,6 +14,7 @@ class ManualClock:
         self._sleepers: list[tuple[float, int, asyncio.Event]] = []
 
     def now(self) -> float:
+        self._now += 1e-6
         return self._now
 
     def wall(self) -> float:

@@ -3,8 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 import grpc
 
@@ -26,6 +26,8 @@ from kindling.v1 import (
 from support.etcd_server import free_port
 from support.scheduler_clock import ManualClock
 from support.scheduler_fakes import FakeStorage, FakeWorker, checkpoint, served_storage, served_worker
+
+T = TypeVar("T")
 
 
 class Client:
@@ -78,15 +80,26 @@ class Cluster:
         self.prefix = f"/test/{uuid.uuid4().hex}/"
         self.clock = ManualClock()
         self._stack = stack
+        self._running: dict[str, AsyncExitStack] = {}
+
+    async def remove(self, worker: FakeWorker) -> None:
+        """End a worker's process, so to speak: its port, its connections and its registration go at once."""
+        await self._running.pop(worker.worker_id).aclose()
+
+    async def stop_scheduler(self, scheduler_id: str) -> None:
+        """End a scheduler in good order."""
+        await self._running.pop(scheduler_id).aclose()
+
+    async def _run(self, name: str, context: AbstractAsyncContextManager[T]) -> T:
+        stack = self._running[name] = await self._stack.enter_async_context(AsyncExitStack())
+        return await stack.enter_async_context(context)
 
     def environment(self, scheduler_id: str = "s1", **settings: Any) -> dict[str, str]:
         values = {"etcd_endpoints": self.endpoint, "etcd_prefix": self.prefix, "scheduler_id": scheduler_id} | settings
         return {f"KINDLING_SCHEDULER_{name.upper()}": str(value) for name, value in values.items()}
 
     async def add_worker(self, worker_id: str, slots: int = 1) -> FakeWorker:
-        return await self._stack.enter_async_context(
-            served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots))
-        )
+        return await self._run(worker_id, served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots)))
 
     async def add_node(self, node_id: str) -> FakeStorage:
         return await self._stack.enter_async_context(served_storage(self.etcd, self.prefix, FakeStorage(node_id)))
@@ -119,7 +132,7 @@ class Cluster:
     async def _serve(self, scheduler_id: str, settings: dict[str, Any]) -> None:
         values = {"etcd_endpoints": self.endpoint, "etcd_prefix": self.prefix, "scheduler_id": scheduler_id}
         configured = SchedulerSettings(**(values | {"lease_ttl_seconds": 2.0, "grace_seconds": 0.0} | settings))
-        await self._stack.enter_async_context(_serving(configured, self.clock))
+        await self._run(scheduler_id, _serving(configured, self.clock))
 
     async def client_of(self, address: str) -> Client:
         return Client(await self._stack.enter_async_context(open_channel(address, retry=False)))

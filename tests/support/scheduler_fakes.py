@@ -38,7 +38,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 
     def __init__(self, worker_id: str, slots: int = 1) -> None:
         self.worker_id = worker_id
-        self.node_id = worker_id.split("/")[0]
+        self.node_id = worker_id.split("/", maxsplit=1)[0]
         self.slots = slots
         self.instances: dict[str, FakeInstance] = {}
         self.errors: list[KindlingError] = []
@@ -61,6 +61,11 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         async with asyncio.timeout(10):
             while not condition():
                 await self._changed.wait()
+
+    def add_instance(self, instance_id: str, model: str, digest: str, state: Any, *generations: str) -> None:
+        """Run an instance that was started before the test."""
+        self.instances[instance_id] = FakeInstance(model, digest, state, set(generations))
+        self.note()
 
     def set_generations(self, *names: str) -> None:
         """Run these generations in the worker's only instance."""

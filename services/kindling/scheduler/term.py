@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import AbortedError
+from kindling.platform.errors import FailedPreconditionError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
@@ -53,7 +53,9 @@ class Term:
         finally:
             self.closed = True
             self.opened.set()
-            self.desk.close(AbortedError("the scheduler no longer leads; ask the new leader", reason="LEADER_CHANGED"))
+            self.desk.close(
+                FailedPreconditionError("this scheduler no longer leads; ask the new leader", reason="NOT_LEADER")
+            )
 
     def worker(self, worker_id: str) -> Worker:
         """A worker that this term has seen, whether it is still registered or not."""
