@@ -1,0 +1,85 @@
+"""Startup times, by hand."""
+
+import pytest
+
+from kindling.scheduler.domain.estimate import Assumptions, estimate, missing_bytes
+from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Tier
+from kindling.scheduler.domain.view import ClusterView
+from support import scheduler_views as views
+from support.scheduler_views import GB
+
+ASSUMED = Assumptions(init_seconds=0.5)
+MODEL = views.model(total_bytes=10 * GB)
+
+
+def seconds(view: ClusterView, worker_id: str, now: float = 0.0) -> float:
+    return estimate(view, view.workers[worker_id], MODEL.checkpoint, now, ASSUMED).seconds
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({}, 10 / 0.5 + 0.5),
+        ({"ssd": 10 * GB}, 10 / 2 + 0.5),
+        ({"dram": 10 * GB}, 0.5),
+        ({"dram": 4 * GB, "ssd": 10 * GB}, 6 / 2 + 0.5),
+        ({"dram": 4 * GB, "ssd": 6 * GB}, 2 / 2 + 4 / 0.5 + 0.5),
+        ({"dram": 4 * GB, "ssd": 3 * GB}, 6 / 0.5 + 0.5),
+    ],
+)
+def test_each_chunk_comes_from_the_fastest_tier_that_has_it(held: dict[str, int], expected: float) -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n", dram=20 * GB, ssd=2 * GB, remote=GB / 2))
+    views.hold(view, "n", MODEL, **held)
+    assert seconds(view, "n/w0") == pytest.approx(expected)
+
+
+def test_the_slowest_tier_on_the_path_sets_the_pace() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n", dram=20 * GB, ssd=GB, remote=5 * GB))
+    assert seconds(view, "n/w0") == pytest.approx(10 / 1 + 0.5)
+
+
+def test_a_gpu_reads_dram_over_a_link_of_its_own() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n", dram=20 * GB), device="cuda:0")
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    assert seconds(view, "n/w0") == pytest.approx(10 / 20 + 0.5)
+    views.hold(view, "n", MODEL, gpu=10 * GB)
+    assert seconds(view, "n/w0") == pytest.approx(0.5)
+
+
+def test_what_was_never_measured_is_assumed() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n"))
+    views.hold(view, "n", MODEL, ssd=10 * GB)
+    assert seconds(view, "n/w0") == pytest.approx(10 / 1 + 0.5)
+
+
+def test_loads_under_way_on_the_node_come_first() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n"), workers=2)
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    view.put_instance(
+        Instance("x", "x", "d", "n/w1", InstanceState.STARTING, estimated_seconds=8.0, started_at=100.0), 100.0
+    )
+    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 0.5)
+    assert seconds(view, "n/w0", now=200.0) == pytest.approx(0.5), "a start that is late is not counted"
+
+
+def test_init_is_what_it_took_last_time() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n"))
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    view.put_instance(
+        Instance("m-1", "m", MODEL.checkpoint.digest, "n/w0", InstanceState.READY, report=LoadReport(init_seconds=2.5)),
+        0,
+    )
+    assert seconds(view, "n/w0") == pytest.approx(2.5)
+
+
+def test_missing_bytes_never_exceed_the_checkpoint() -> None:
+    view = ClusterView()
+    (worker,) = views.add_node(view, views.node("n"))
+    views.hold(view, "n", MODEL, dram=3 * GB, ssd=99 * GB)
+    assert missing_bytes(view, worker, MODEL.checkpoint) == {Tier.SSD: 7 * GB}

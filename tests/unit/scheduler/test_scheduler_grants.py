@@ -1,0 +1,75 @@
+"""Who counts as in flight, and since when an instance is idle."""
+
+from kindling.scheduler.domain.grants import GrantLedger
+
+
+def ledger() -> GrantLedger:
+    grants = GrantLedger(ttl_seconds=10.0)
+    grants.open("i", 0.0)
+    return grants
+
+
+def test_granted_and_reported_generations_count_once() -> None:
+    grants = ledger()
+    grants.grant("a", "i", 1.0)
+    grants.report("i", frozenset({"a", "b"}), 2.0)
+    assert grants.in_flight("i") == 2
+    assert grants.idle_since("i") is None
+
+
+def test_a_release_counts_at_once_even_if_the_last_report_is_older() -> None:
+    grants = ledger()
+    grants.grant("a", "i", 1.0)
+    grants.report("i", frozenset({"a"}), 2.0)
+    assert grants.release("a", 3.0)
+    assert (grants.in_flight("i"), grants.idle_since("i")) == (0, 3.0)
+    grants.report("i", frozenset({"a"}), 4.0)
+    assert grants.in_flight("i") == 0
+    assert not grants.release("a", 5.0)
+
+
+def test_a_generation_that_is_reported_no_more_has_ended() -> None:
+    grants = ledger()
+    grants.grant("a", "i", 1.0)
+    grants.report("i", frozenset(), 2.0)
+    assert grants.in_flight("i") == 1, "the worker may not have seen it yet"
+    grants.report("i", frozenset({"a"}), 3.0)
+    grants.report("i", frozenset(), 4.0)
+    assert (grants.in_flight("i"), grants.idle_since("i")) == (0, 4.0)
+
+
+def test_only_grants_that_no_worker_saw_expire() -> None:
+    grants = ledger()
+    grants.grant("seen", "i", 0.0)
+    grants.grant("unseen", "i", 1.0)
+    grants.report("i", frozenset({"seen"}), 2.0)
+    assert grants.next_expiry() == 11.0
+    assert grants.expire(10.9) == []
+    assert grants.expire(11.0) == ["unseen"]
+    assert grants.in_flight("i") == 1
+    assert grants.next_expiry() is None
+
+
+def test_one_that_turns_up_after_its_expiry_counts_again() -> None:
+    grants = ledger()
+    grants.grant("late", "i", 0.0)
+    grants.expire(10.0)
+    grants.report("i", frozenset({"late"}), 11.0)
+    assert grants.in_flight("i") == 1
+
+
+def test_granting_twice_is_granting_once() -> None:
+    grants = ledger()
+    grants.open("j", 0.0)
+    grants.grant("a", "i", 1.0)
+    grants.grant("a", "j", 2.0)
+    assert (grants.in_flight("i"), grants.in_flight("j"), grants.instance_of("a")) == (1, 0, "i")
+
+
+def test_closing_forgets_every_grant() -> None:
+    grants = ledger()
+    grants.grant("a", "i", 1.0)
+    grants.close("i")
+    assert grants.instance_of("a") is None
+    assert not grants.release("a", 2.0)
+    assert grants.next_expiry() is None
