@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[in
 
     Raises UnavailableError with reason HANDOVER_CLOSED if the peer closes early.
     """
-    head, fds, flags, _ = socket.recv_fds(connection, _LENGTH.size, MAX_FDS_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
+    head, fds, flags = _receive_head(connection)
     try:
         if flags & socket.MSG_CTRUNC:
             raise _garbled("descriptors were cut off; raise this process's limit of open files (ulimit -n)")
@@ -65,11 +66,10 @@ def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[in
         (length,) = _LENGTH.unpack(head + _receive_exactly(connection, _LENGTH.size - len(head)))
         if length > _MAX_MESSAGE_BYTES:
             raise _garbled(f"a message of {length} bytes was announced")
-        payload: dict[str, Any] = json.loads(_receive_exactly(connection, length))
+        return _parse_json(_receive_exactly(connection, length)), fds
     except BaseException:
         close_all(fds)
         raise
-    return payload, fds
 
 
 def send_extents(connection: socket.socket, message: ExtentMessage, fds: Sequence[int]) -> None:
@@ -136,6 +136,27 @@ def _parse_message(payload: dict[str, Any], fds: list[int]) -> ExtentMessage:
         close_all(fds)
         raise _garbled("an extent names a descriptor that did not come with it")
     return message
+
+
+def _receive_head(connection: socket.socket) -> tuple[bytes, list[int], int]:
+    # Not socket.recv_fds: it drops its flags, and the descriptors would leak into child processes.
+    room = socket.CMSG_LEN(MAX_FDS_PER_MESSAGE * array("i").itemsize)
+    head, ancillary, flags, _ = connection.recvmsg(_LENGTH.size, room, socket.MSG_CMSG_CLOEXEC)
+    fds = array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return head, fds.tolist(), flags
+
+
+def _parse_json(body: bytes) -> dict[str, Any]:
+    try:
+        payload = json.loads(body)
+    except ValueError as error:
+        raise _garbled("a message is no JSON") from error
+    if not isinstance(payload, dict):
+        raise _garbled("a message is no JSON object")
+    return payload
 
 
 def _receive_exactly(connection: socket.socket, length: int) -> bytes:

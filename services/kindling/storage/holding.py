@@ -35,7 +35,7 @@ LeaseEvent = Arrival | Loaded | Closed
 
 @dataclass(slots=True)
 class Holding:
-    """Exists while there is a lease or a load. ``copy`` is the SSD copy that chunks without a buffer live in, or that a
+    """Exists while there is a lease or a load, and is ``gone`` afterwards. ``copy`` is the SSD copy that chunks without a buffer live in, or that a
     load reads or writes.
     """
 
@@ -50,6 +50,7 @@ class Holding:
     load: "asyncio.Task[None] | None" = None
     doomed: bool = False
     load_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def digest(self) -> str:

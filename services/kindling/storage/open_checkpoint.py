@@ -106,6 +106,7 @@ class OpenCheckpoint:
             del self._holdings[holding.digest]
         self._release_copy(holding)
         self._tiers.pool.unpin(holding.digest)
+        holding.gone.set()
         self._publisher.note(holding.digest)
 
     def _release_copy(self, holding: Holding) -> None:

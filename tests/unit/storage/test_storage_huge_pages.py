@@ -1,0 +1,42 @@
+"""Asking for huge pages, against a stand-in for the kernel's counters."""
+
+from pathlib import Path
+
+from kindling.storage.adapters.huge_pages import HugePages
+from kindling.storage.adapters.memfd_pool import MemfdPool
+from kindling.storage.adapters.shared_buffer import HUGE_PAGE_BYTES
+
+
+def counters(directory: Path, *, total: int, free: int, reserved: int = 0) -> HugePages:
+    for name, value in (("nr_hugepages", total), ("free_hugepages", free), ("resv_hugepages", reserved)):
+        (directory / name).write_text(f"{value}\n")
+    return HugePages(directory)
+
+
+def test_free_pages_are_those_not_promised_to_anybody(tmp_path: Path) -> None:
+    assert counters(tmp_path, total=9, free=5, reserved=2).free_bytes() == 3 * HUGE_PAGE_BYTES
+    assert HugePages(tmp_path / "none").free_bytes() == 0
+
+
+def test_pages_are_added_as_missing_and_given_back(tmp_path: Path) -> None:
+    pages = counters(tmp_path, total=4, free=1)
+    pages.reserve(3 * HUGE_PAGE_BYTES)
+    assert int((tmp_path / "nr_hugepages").read_text()) == 6
+    pages.give_back()
+    assert int((tmp_path / "nr_hugepages").read_text()) == 4
+
+
+def test_nothing_is_asked_for_when_enough_is_free(tmp_path: Path) -> None:
+    pages = counters(tmp_path, total=4, free=4)
+    pages.reserve(HUGE_PAGE_BYTES)
+    assert (tmp_path / "nr_hugepages").read_text() == "4\n"
+
+
+def test_chunks_that_are_no_whole_huge_pages_live_on_small_ones(tmp_path: Path) -> None:
+    with MemfdPool(1, 64 * 1024, counters(tmp_path, total=4, free=4)) as pool:
+        assert pool.backing == "memfd-4k"
+
+
+def test_a_pool_without_buffers_says_so() -> None:
+    with MemfdPool(0, 64 * 1024, None) as pool:
+        assert pool.backing == "none"

@@ -1,0 +1,76 @@
+"""The pool's rules: pins hold, the tail goes first, heads go last."""
+
+import pytest
+
+from kindling.platform.errors import InternalError
+from kindling.storage.domain.chunk_pool import ChunkPool
+
+LENGTHS = (10, 10, 10, 4)
+
+
+def filled(pool: ChunkPool, digest: str, lengths: tuple[int, ...] = LENGTHS) -> None:
+    """Put a whole checkpoint into the pool and let go of it."""
+    pool.pin(digest, lengths)
+    pool.grow(digest, len(lengths))
+    pool.mark_filled(digest, len(lengths))
+    pool.unpin(digest)
+
+
+def test_a_filled_checkpoint_stays_after_its_last_pin() -> None:
+    pool = ChunkPool(8, 10)
+    filled(pool, "a")
+    assert pool.buffers("a") == (0, 1, 2, 3)
+    assert (pool.used_bytes, pool.pinned_bytes, pool.filled_bytes("a")) == (34, 0, 34)
+
+
+def test_what_was_not_filled_goes_with_the_last_pin() -> None:
+    pool = ChunkPool(8, 10)
+    pool.pin("a", LENGTHS)
+    pool.pin("a", LENGTHS)
+    pool.grow("a", 4)
+    pool.mark_filled("a", 2)
+    pool.unpin("a")
+    assert len(pool.buffers("a")) == 4
+    pool.unpin("a")
+    assert (pool.buffers("a"), pool.filled_bytes("a")) == ((0, 1), 20)
+
+
+def test_eviction_takes_tails_of_the_least_recently_used_first_and_spares_heads() -> None:
+    pool = ChunkPool(8, 10, head_fraction=0.25)
+    filled(pool, "a")
+    filled(pool, "b")
+    pool.pin("c", LENGTHS)
+    assert len(pool.grow("c", 4)) == 4
+    assert (len(pool.buffers("a")), len(pool.buffers("b"))) == (1, 3)
+    pool.check_integrity()
+
+
+def test_heads_go_when_nothing_else_is_left() -> None:
+    pool = ChunkPool(4, 10, head_fraction=0.5)
+    filled(pool, "a")
+    pool.pin("c", LENGTHS)
+    assert len(pool.grow("c", 4)) == 4
+    assert pool.digests() == ("c",)
+
+
+def test_pinned_chunks_are_never_evicted() -> None:
+    pool = ChunkPool(5, 10)
+    filled(pool, "a")
+    pool.pin("a", LENGTHS)
+    pool.pin("b", LENGTHS)
+    assert pool.grow("b", 4) == (4,)
+    assert (pool.evict("a"), len(pool.buffers("a"))) == (0, 4)
+
+
+def test_evicting_by_name_frees_everything() -> None:
+    pool = ChunkPool(4, 10)
+    filled(pool, "a")
+    assert pool.evict("a") == 34
+    assert (pool.digests(), pool.available_buffers, pool.evict("a")) == ((), 4, 0)
+
+
+def test_growing_needs_a_pin() -> None:
+    pool = ChunkPool(4, 10)
+    filled(pool, "a", (10,))
+    with pytest.raises(InternalError):
+        pool.grow("a", 1)
