@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from kindling.worker.adapters.transformers_engine.noise import MAX_GUMBEL, gumbel
-from kindling.worker.adapters.transformers_engine.sampler import NUCLEUS_GUESS, Draw, choose, filter_threshold
+from kindling.worker.adapters.transformers_engine.noise import gumbel
+from kindling.worker.adapters.transformers_engine.sampler import Draw, choose, filter_threshold
 from kindling.worker.domain.sampling import SamplingParams
 
 VOCAB = 40
@@ -66,7 +66,7 @@ def test_successive_draws_are_independent() -> None:
 def test_noise_is_finite_bounded_and_gumbel(seed: int) -> None:
     noise = gumbel(seed, 2**31, torch.arange(200_000, dtype=torch.int32)).double()
     assert noise.isfinite().all()
-    assert noise.max() < MAX_GUMBEL
+    assert noise.abs().max() < 17
     assert noise.mean() == pytest.approx(0.5772, abs=0.01)
     assert noise.var() == pytest.approx(1.6449, abs=0.04)
 
@@ -77,7 +77,7 @@ def test_noise_is_a_function_of_its_arguments_alone() -> None:
     assert torch.equal(gumbel(3, 4, token_ids[500:]), whole[500:])
     assert torch.equal(gumbel(3, 4, token_ids.flip(0)), whole.flip(0))
     assert torch.equal(token_ids, torch.arange(1000, dtype=torch.int32)), "the argument is left alone"
-    assert gumbel(3, 4, torch.tensor([7], dtype=torch.int32)).item() == pytest.approx(-0.22232211, abs=1e-6)
+    assert gumbel(3, 4, torch.tensor([7], dtype=torch.int32)).item() == pytest.approx(0.92611754, abs=1e-6)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"top_k": 5}, {"top_p": 0.8}, {"temperature": 0.0}])
@@ -103,12 +103,11 @@ def test_filters_keep_what_the_papers_keep(logits: list[int], top_k: int, top_p:
     assert kept == naive_kept(values, top_k, top_p)
 
 
-def test_a_nucleus_larger_than_the_guess_is_found() -> None:
-    vocab = 4 * NUCLEUS_GUESS
-    scaled = torch.linspace(0, 0.5, vocab)
+def test_a_large_nucleus_is_found() -> None:
+    scaled = torch.linspace(0, 0.5, 4096)
     kept = set((scaled >= filter_threshold(scaled, 0, 0.75)).nonzero()[:, 0].tolist())
     assert abs(len(kept) - len(naive_kept(scaled.tolist(), 0, 0.75))) <= 2
-    assert len(kept) > NUCLEUS_GUESS
+    assert len(kept) > 2048
 
 
 def test_tokens_that_tie_at_the_border_are_all_kept() -> None:

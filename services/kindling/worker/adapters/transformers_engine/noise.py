@@ -1,16 +1,13 @@
 """Random numbers as a pure function of (seed, position, token id).
 
 A counter-based generator in the sense of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011): no
-state, so that the same draw is made in any batch, in any process, on any device. The key of a (seed, position) comes
-from SplitMix64 (Steele et al., "Fast splittable pseudorandom number generators", OOPSLA 2014), the bits of a token
-from a 32-bit integer finaliser (Wellons, "Prospecting for hash functions", 2018: ``lowbias32``),
-keyed before and after.
+state, so that the same draw is made in any batch, in any process, on any device. Built as SplitMix is (Steele et al.,
+"Fast splittable pseudorandom number generators", OOPSLA 2014): SplitMix64 of (seed, position) gives an odd stride and
+an offset, token ids step along them, and a 32-bit finaliser mixes the bits (Wellons, "Prospecting for hash functions",
+2018: ``lowbias32``).
 """
 
 import torch
-
-MAX_GUMBEL = 16.64
-"""Above every value of ``gumbel``: -log(-log(1 - 2**-24)) is 16.636."""
 
 _MASK64 = 2**64 - 1
 _MASK32 = 2**32 - 1
@@ -25,8 +22,8 @@ def gumbel(seed: int, position: int, token_ids: torch.Tensor) -> torch.Tensor:
 
 def _hash(seed: int, position: int, token_ids: torch.Tensor) -> torch.Tensor:
     key = _splitmix64(_splitmix64(seed) ^ position)
-    bits = _lowbias32(token_ids ^ _signed(key >> 32))
-    return _lowbias32(bits.add_(_signed(key & _MASK32)))
+    stride, offset = (key >> 32) | 1, key & _MASK32
+    return _lowbias32((token_ids * _signed(stride)).add_(_signed(offset)))
 
 
 def _splitmix64(state: int) -> int:

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from kindling.worker.adapters.transformers_engine.noise import MAX_GUMBEL, gumbel
+from kindling.worker.adapters.transformers_engine.noise import gumbel
 from kindling.worker.domain.sampling import SamplingParams
-
-NUCLEUS_GUESS = 1024
-"""Most nuclei have fewer tokens; only a larger one costs a sort of the whole vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,15 @@ def sample(row: torch.Tensor, draw: Draw) -> int:
     """Draw a token from softmax(row / temperature), filtered by top-k, then top-p.
 
     By the Gumbel-max trick: argmax(logit + Gumbel noise) is distributed as softmax(logits) (Gumbel 1954; Maddison et
-    al., "A* sampling", NeurIPS 2014). Tokens that no noise could lift above the likeliest one are left out first.
+    al., "A* sampling", NeurIPS 2014).
     """
     sampling = draw.sampling
     scaled = row / sampling.temperature
-    likeliest = scaled.argmax()
-    noise = gumbel(sampling.seed, draw.position, likeliest.to(torch.int32).view(1))
-    reach = scaled[likeliest] + noise - MAX_GUMBEL
-    kept = (scaled >= torch.maximum(reach, filter_threshold(scaled, sampling.top_k, sampling.top_p))).nonzero()[:, 0]
-    noisy = scaled[kept] + gumbel(sampling.seed, draw.position, kept.to(torch.int32))
-    return int(kept[noisy.argmax()])
+    token_ids = torch.arange(len(row), dtype=torch.int32, device=row.device)
+    noisy = gumbel(sampling.seed, draw.position, token_ids).add_(scaled)
+    if sampling.top_k or sampling.top_p < 1:
+        noisy.masked_fill_(scaled < filter_threshold(scaled, sampling.top_k, sampling.top_p), float("-inf"))
+    return int(noisy.argmax())
 
 
 def filter_threshold(scaled: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
@@ -72,12 +69,16 @@ def filter_threshold(scaled: torch.Tensor, top_k: int, top_p: float) -> torch.Te
 
 def _nucleus_threshold(scaled: torch.Tensor, threshold: torch.Tensor, top_p: float) -> torch.Tensor:
     total = scaled.masked_fill(scaled < threshold, float("-inf")).logsumexp(dim=-1)
-    for count in (min(NUCLEUS_GUESS, len(scaled)), len(scaled)):
-        ordered = scaled.topk(count).values
-        mass = (ordered - total).exp().cumsum(dim=-1)
-        if mass[-1] >= top_p:
-            return ordered[int((mass < top_p).sum())]
-    return threshold
+    ordered = _descending(scaled)
+    before = int(((ordered - total).exp().cumsum(dim=-1) < top_p).sum())
+    return ordered[min(before, len(ordered) - 1)]
+
+
+def _descending(values: torch.Tensor) -> torch.Tensor:
+    """Sort a vector; on a CPU by numpy, whose vectorised sort is some thirty times faster than torch's."""
+    if values.device.type != "cpu":
+        return values.sort(descending=True).values
+    return torch.from_numpy(np.sort(values.numpy())).flip(0)
 
 
 def _report(row: torch.Tensor, token_id: int, top: int) -> Choice:
