@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.storage_checkpoint import CHUNK_BYTES
-
 from kindling.platform.fd_passing import close_all, request_extents
 from kindling.platform.rpc.channel import open_channel, remote_errors
 from kindling.storage.app import StorageNode, running
 from kindling.storage.settings import StorageSettings
 from kindling.v1 import checkpoint_pb2, storage_pb2, storage_pb2_grpc
+from support.storage_checkpoint import CHUNK_BYTES
 
 
 @dataclass

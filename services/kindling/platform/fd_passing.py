@@ -49,7 +49,8 @@ def send_with_fds(connection: socket.socket, payload: dict[str, Any], fds: Seque
     body = json.dumps(payload, separators=(",", ":")).encode()
     data = _LENGTH.pack(len(body)) + body
     sent = socket.send_fds(connection, [data], list(fds)) if fds else connection.send(data)
-    connection.sendall(data[sent:])
+    if sent < len(data):  # sending nothing would fail when the peer, having all, has hung up
+        connection.sendall(data[sent:])
 
 
 def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

@@ -1,6 +1,5 @@
 """Files past the page cache: any length, any alignment, any file system."""
 
-import errno
 import mmap
 import os
 from pathlib import Path
@@ -53,7 +52,6 @@ def test_a_descriptor_given_away_cannot_write(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * PAGE)
     file = DirectFile(path, writable=True)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="Bad file descriptor"):
         os.pwrite(file.descriptor(), b"y", 0)
-    assert caught.value.errno == errno.EBADF
     file.close()

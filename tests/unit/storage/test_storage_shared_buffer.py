@@ -18,7 +18,7 @@ def test_a_given_descriptor_reads_and_cannot_write_by_any_way() -> None:
     assert os.pread(fd, 5, 0) == b"hello"
     with pytest.raises(PermissionError):
         mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Bad file descriptor"):
         os.pwrite(fd, b"x", 0)
     reopened = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
     with pytest.raises(PermissionError):
