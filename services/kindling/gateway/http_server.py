@@ -72,14 +72,20 @@ class _EmbeddedServer(uvicorn.Server):
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where the protocol is named; with it, chunks wait for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise FailedPreconditionError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another KINDLING_GATEWAY_HTTP_PORT",
             reason="PORT_IN_USE",
             metadata={"address": f"{host}:{port}"},
         ) from error
+    return listener
 
 
 def _limited_protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
