@@ -7,6 +7,8 @@ from kindling.platform.errors import InvalidArgumentError
 
 FORMAT_VERSION: Final = 1
 DEFAULT_CHUNK_BYTES: Final = 16 * 1024 * 1024
+#: Readers hold a whole chunk in memory, so a manifest may not ask for more.
+MOST_CHUNK_BYTES: Final = 1024 * 1024 * 1024
 #: Data of a partition begins on this boundary, so that O_DIRECT reads and memory maps of it are aligned.
 DATA_ALIGNMENT_BYTES: Final = 4096
 MANIFEST_FILE: Final = "manifest.json"

@@ -116,7 +116,7 @@ class Manifest:
         return self._locate(index)[0]
 
     def chunk_range(self, index: int) -> tuple[int, int]:
-        """(offset, length) of chunk ``index`` in its partition's file, in bytes. Raises OutOfRangeError past the end."""
+        """(offset, length) in bytes of chunk ``index`` in its partition's file. Raises OutOfRangeError past the end."""
         partition, local = self._locate(index)
         offset = local * self.chunk_bytes
         return offset, min(self.chunk_bytes, self.partitions[partition].size_bytes - offset)

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from kindling.checkpoint.checksum import content_digest
-from kindling.checkpoint.layout import FORMAT_VERSION, chunk_count, is_digest
+from kindling.checkpoint.layout import FORMAT_VERSION, MOST_CHUNK_BYTES, chunk_count, is_digest
 from kindling.checkpoint.manifest import FileEntry, LayerEntry, LayerKind, Manifest, Partition, TensorEntry
 from kindling.checkpoint.strict_json import Fields, parse_object
 from kindling.platform.errors import DataLossError, FailedPreconditionError
@@ -90,7 +90,7 @@ def _from_json(fields: Fields) -> Manifest:
         torch_dtype=fields.string("torch_dtype"),
         parameter_count=fields.integer("parameter_count"),
         context_length=context_length,
-        chunk_bytes=fields.integer("chunk_bytes", 1),
+        chunk_bytes=fields.integer("chunk_bytes", 1, MOST_CHUNK_BYTES),
         partitions=tuple(map(_partition, fields.objects("partitions"))),
         files=tuple(map(_file, fields.objects("files"))),
         tensors=tuple(map(_tensor, fields.objects("tensors"))),

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
-type_names = {str: "a string", int: "an integer", list: "an array", dict: "an object"}
+_TYPE_NAMES = {str: "a string", int: "an integer", list: "an array", dict: "an object"}
+
+
+class DuplicateKeyError(ValueError):
+    """A key is there twice: readers would disagree which of its values counts."""
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in ``data``: UTF-8, no duplicate keys, no NaN, no lone surrogates. Raises ValueError otherwise."""
+    """The JSON object in ``data``: UTF-8, no duplicate keys, no NaN, no lone surrogates; else raises ValueError."""
     try:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer)
@@ -27,7 +31,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if isinstance(value, str):
             _require_unicode(value)
         if key in result:
-            raise ValueError(f"the key {key[:200]!r} is there twice")
+            raise DuplicateKeyError(f"the key {key[:200]!r} is there twice")
         result[key] = value
     return result
 
@@ -99,7 +103,7 @@ class Fields:
     def _typed(self, name: str, kind: type) -> Any:
         value = self.value.get(name)
         if type(value) is not kind:  # bool is an int to isinstance
-            raise ValueError(f"{self._at(name)} is not {type_names[kind]}")
+            raise ValueError(f"{self._at(name)} is not {_TYPE_NAMES[kind]}")
         return value
 
     def _at(self, name: str) -> str:
