@@ -21,7 +21,7 @@ _OPTIONS = [
     # Without this two processes can bind the same port and share its connections.
     ("grpc.so_reuseport", 0),
     # Clients of ours ping every 10 s; by default the server would call that too many pings.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
