@@ -1,8 +1,10 @@
 """How a checkpoint's tensors become the model's parameters."""
 
+import gc
 import json
 import re
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,3 +205,19 @@ def test_a_layer_waits_for_its_own_bytes_only(tmp_path: Path) -> None:
         engine.step()
     assert "model.layers.0.mlp.down_proj.weight" in source.awaited
     assert "lm_head.weight" not in source.awaited
+
+
+@pytest.mark.parametrize("name", ["llama-tied", "gpt2", "mixtral"])
+def test_closing_lets_go_of_every_view_at_once(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, name)
+    engine = TransformersEngine(DirectoryWeightSource(tmp_path), tmp_path)
+    run(engine, [request("x", prompt_of(12))])
+    assert engine._runner is not None
+    views = [weakref.ref(parameter) for parameter in engine._runner._model.parameters()]
+    gc.collect()
+    gc.disable()
+    try:
+        engine.close()
+        assert [view() for view in views] == [None] * len(views), "the mapping could not be unmapped"
+    finally:
+        gc.enable()
