@@ -1,0 +1,49 @@
+"""One cold request is one tree of spans through all four services, nothing orphaned."""
+
+from pathlib import Path
+
+import httpx
+
+from kindling.cli.options import EngineKind
+from support import api
+from support.checkpoints import make_checkpoint
+from support.cluster import cluster_options, running_cluster
+from support.otlp_receiver import Span, otlp_receiver
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+CALLER_SPAN_ID = "b7ad6b7169203331"
+SERVICES = {f"kindling-{name}" for name in ("gateway", "scheduler", "worker", "storage")}
+
+
+async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
+    import asyncio
+
+    source = make_checkpoint(tmp_path / "model")
+    async with otlp_receiver() as (endpoint, received):
+        options = cluster_options(
+            tmp_path / "data",
+            engine=EngineKind.TRANSFORMERS,
+            extra_env=(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),),
+        )
+        await asyncio.to_thread(_one_request, options, source)
+        # Every process has ended, so everything that will come has come.
+        spans = received.trace(TRACE_ID)
+    assert {span.service for span in spans} == SERVICES
+    assert _orphans(spans) == []
+
+
+def _one_request(options, source: Path) -> None:
+    with running_cluster(options) as cluster:
+        api.deploy(cluster.grpc_address, "traced", source)
+        answer = httpx.post(
+            f"{cluster.http_url}/v1/completions",
+            json={"model": "traced", "prompt": "fox", "max_tokens": 4, "temperature": 0},
+            headers={"traceparent": f"00-{TRACE_ID}-{CALLER_SPAN_ID}-01"},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def _orphans(spans: list[Span]) -> list[Span]:
+    known = {span.span_id for span in spans} | {CALLER_SPAN_ID}
+    return [span for span in spans if span.parent_id not in known]
