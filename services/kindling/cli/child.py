@@ -18,7 +18,9 @@ MAX_BACKOFF_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 _TETHER = str(Path(__file__).with_name("tether.py"))
 _LOG_TAIL_LINES = 12
-_LOG_TAIL_BYTES = 16 * 1024
+_LOG_TAIL_BYTES = 64 * 1024
+# A logged traceback is one line of many thousands.
+_LOG_LINE_CHARACTERS = 500
 
 
 class Role(enum.Enum):
@@ -137,8 +139,8 @@ def describe_status(status: int) -> str:
 
 
 def log_tail(path: Path) -> str:
-    """Return the last lines of a log file, indented."""
+    """Return the last lines of a log file, indented, long ones cut."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-    return "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
+    return "\n".join(f"  {line[:_LOG_LINE_CHARACTERS]}" for line in lines) or "  (it is empty)"

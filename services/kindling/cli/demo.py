@@ -56,6 +56,7 @@ async def _until_done(directory: Path, source: Path | None) -> None:
     try:
         with cancelled_by_signals():
             await _demo(directory, source or await _sample(directory), is_sample=source is None)
+        _say("everything is stopped and removed; a cluster that stays: kindling up")
     except asyncio.CancelledError:
         err.print("interrupted; everything was stopped and removed")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -92,6 +93,7 @@ async def _show(
         measured = await FirstTokens(client, cluster.http_url, model, chat=chat).measure()
     out.print()
     out.print(table(measured))
+    out.print()
 
 
 async def _deploy(client: ClusterClient, source: Path) -> model_pb2.Model:

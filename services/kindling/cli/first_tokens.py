@@ -104,8 +104,13 @@ class FirstTokens:
 def table(measured: list[Measurement]) -> Table:
     """Return the measurements to print."""
     size = format_bytes(max(one.loaded_bytes for one in measured))
-    result = Table(title=f"first token, by where the {size} of weights came from", title_justify="left")
-    for name in ("start", "first token", "instance start", "expected", "weights"):
+    result = Table(
+        title=f"first token, by where the {size} of weights came from",
+        title_justify="left",
+        caption="REMOTE and SSD are directories on this machine's disk; the rate is weights per second of the start",
+        caption_justify="left",
+    )
+    for name in ("start", "first token", "instance start", "expected", "rate"):
         result.add_column(name, justify="left" if name == "start" else "right")
     for one in measured:
         started = one.instance.startup_seconds
