@@ -86,6 +86,8 @@ class Lease:
             for arrival in board.arrivals_from(seen):
                 seen = arrival.first + arrival.count
                 yield arrival
+            if seen < board.watermark:  # more came while the caller was busy
+                continue
             if board.error is not None:
                 raise board.error
             if board.complete and not reported:
