@@ -151,7 +151,7 @@ async def _through_gateway(client: HttpClient, tokens: int) -> None:
     await client.stream("/v1/completions", _body(tokens))
 
 
-async def _at_worker(stub: inference_pb2_grpc.InferenceServiceStub, target: Target, tokens: int) -> None:
+async def _at_worker(stub: "inference_pb2_grpc.InferenceServiceAsyncStub", target: Target, tokens: int) -> None:
     request = inference_pb2.GenerateRequest(
         generation_id=uuid.uuid4().hex,
         instance_id=target.instance_id,
