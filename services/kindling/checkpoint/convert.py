@@ -72,7 +72,8 @@ def pack(
 def _require_chunk_size(chunk_bytes: int) -> None:
     if not 0 < chunk_bytes <= MOST_CHUNK_BYTES or chunk_bytes % DATA_ALIGNMENT_BYTES:
         raise InvalidArgumentError(
-            f"A chunk of {chunk_bytes} bytes is not possible: give a multiple of {DATA_ALIGNMENT_BYTES} up to {MOST_CHUNK_BYTES}.",
+            f"A chunk of {chunk_bytes} bytes is not possible: give a multiple of {DATA_ALIGNMENT_BYTES} up to "
+            f"{MOST_CHUNK_BYTES}.",
             reason="CHUNK_SIZE_INVALID",
             field="chunk_bytes",
         )

@@ -13,8 +13,8 @@ from kindling.checkpoint.manifest import LayerKind
 
 _LAYER = re.compile(r"(?P<stack>(?:[^.]+\.)*?(?:layers|h|layer|blocks|block))\.(?P<index>[0-9]{1,9})\.")
 _EMBEDDING = re.compile(r"embed|wte|wpe|project_in")
-_HEAD = re.compile(r"norm|ln_f|project_out|head|score|classifier|^output\.|\.output\.")
-_OUTPUT_HEAD = re.compile(r"head|embed_out|score|classifier|^output\.")
+_FINAL = re.compile(r"norm|ln_f|project_out")
+_OUTPUT_HEAD = re.compile(r"head|embed_out|score|classifier|\boutput\.")
 _EXPERT = re.compile(r"(?P<path>.*\bexperts)\.(?P<expert>[0-9]{1,9})\.(?P<projection>[^.]+)(?P<rest>.*)")
 #: (which fused parameter, which half of it) of an expert's projection.
 _FUSION: Final = {
@@ -62,7 +62,7 @@ def layer_of(name: str) -> Layer:
     """The step of execution that needs the tensor ``name``."""
     if match := _LAYER.match(name):
         return Layer(LayerKind.DECODER, f"{match['stack']}.{int(match['index'])}")
-    if _HEAD.search(name) and not _is_embedding(name):
+    if _OUTPUT_HEAD.search(name) or (_FINAL.search(name) and not _EMBEDDING.search(name)):
         return Layer(LayerKind.HEAD, LayerKind.HEAD.value)
     return Layer(LayerKind.EMBEDDING, LayerKind.EMBEDDING.value)
 
@@ -77,10 +77,6 @@ def execution_key(name: str) -> TensorKey:
     match = _LAYER.match(name)
     assert match is not None
     return _layer_key(name, match["stack"], int(match["index"]))
-
-
-def _is_embedding(name: str) -> bool:
-    return _EMBEDDING.search(name) is not None and _OUTPUT_HEAD.search(name) is None
 
 
 def _layer_key(name: str, stack: str, layer: int) -> TensorKey:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from kindling.checkpoint.source import SourceTensor
 from kindling.platform.errors import InvalidArgumentError
 
 _SAFETENSORS_NAMES = {getattr(torch, name): spelling for spelling, name in TORCH_NAMES.items() if hasattr(torch, name)}
+
+#: What torch's unpickler raises on bytes that are no pickle, as its opcodes run into nothing.
+_GARBAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def _load(path: Path) -> dict[Any, Any]:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         _refuse(path, "PICKLE_UNSAFE", "holds more than tensors and is not read. Convert it to safetensors", error)
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _GARBAGE as error:
         _refuse(path, "PICKLE_INVALID", "cannot be read as a torch pickle. Download the model again", error)
     if not isinstance(loaded, dict):
         _refuse(path, "PICKLE_INVALID", "does not hold a table of tensors. Export the model's state_dict")
