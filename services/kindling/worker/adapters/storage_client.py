@@ -1,6 +1,7 @@
 """The node's storage manager, as its workers use it: leases over gRPC, memory over a Unix socket."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from opentelemetry import trace
 from kindling.checkpoint.manifest import Manifest
 from kindling.checkpoint.manifest_json import load_manifest
 from kindling.platform.clock import Clock
-from kindling.platform.errors import KindlingError, UnavailableError
+from kindling.platform.errors import KindlingError, PermissionDeniedError, UnavailableError
 from kindling.platform.etcd.backoff import Backoff
 from kindling.platform.fd_passing import close_all, request_extents
 from kindling.platform.logging import get_logger
@@ -27,6 +28,7 @@ from kindling.worker.domain.instance import LoadProgress
 
 PEER = "the storage manager"
 LONGEST_PAUSE_SECONDS = 5.0
+REFUSAL_SECONDS = 1.0
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 LeaseCall = grpc.aio.UnaryStreamCall[Any, Any]
@@ -82,7 +84,11 @@ class StorageClient:
             manifest = load_manifest(opened.manifest_json)
         with tracer.start_as_current_span("worker.map_checkpoint"):
             mappings = await self._blocking(_reserve, manifest)
-            await self._blocking(_receive, opened.memory, mappings)
+            try:
+                await self._blocking(_receive, opened.memory, mappings)
+            except PermissionDeniedError:
+                await _raise_load_error(call)
+                raise
         return HeldCheckpoint(manifest, Path(opened.files_directory), mappings, on_progress)
 
     async def _keep(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> None:
@@ -138,6 +144,15 @@ async def _first_event(call: LeaseCall) -> storage_pb2.CheckpointOpened:
     if not isinstance(event, storage_pb2.OpenCheckpointResponse) or not event.HasField("opened"):
         raise _lease_over()
     return event.opened
+
+
+async def _raise_load_error(call: LeaseCall) -> None:
+    """Memory of a load that failed meanwhile is not handed over; the lease says why, or else goes on."""
+    with contextlib.suppress(TimeoutError), remote_errors(PEER):
+        async with asyncio.timeout(REFUSAL_SECONDS):
+            async for event in _events(call):
+                if event.HasField("loaded"):
+                    return
 
 
 def _lease_over() -> UnavailableError:

@@ -150,6 +150,16 @@ async def test_a_refused_hand_over_gives_the_lease_back(tmp_path: Path) -> None:
         await storage.until(active=0, leases=1)
 
 
+async def test_a_load_that_fails_before_the_hand_over_says_why(tmp_path: Path) -> None:
+    async with client_and_storage(tmp_path) as (client, storage):
+        storage.token = "forgotten"
+        storage.script.put_nowait(DataLossError("chunk 0 of x is bad", reason="CHUNK_CORRUPT"))
+        with pytest.raises(DataLossError) as caught:
+            async with client.open(storage.manifest.digest, lambda _: None):
+                raise AssertionError("it must not open")
+        assert caught.value.reason == "CHUNK_CORRUPT"
+
+
 async def test_a_socket_that_is_not_there_gives_the_lease_back(tmp_path: Path) -> None:
     async with client_and_storage(tmp_path) as (client, storage):
         storage.socket_path = tmp_path / "nobody.sock"
