@@ -53,10 +53,9 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         # A call that fails is sent elsewhere by us, not again to the same place by the channel.
         channels = await stack.enter_async_context(ChannelPool(retry=False))
         background = await stack.enter_async_context(Background(settings.grace_seconds))
-        leader = LeaderClient(
-            channels, settings.scheduler_list, SystemClock(), retry_seconds=settings.scheduler_retry_seconds
-        )
-        models = GrpcModels(leader, background)
+        clock = SystemClock()
+        leader = LeaderClient(channels, settings.scheduler_list, clock, retry_seconds=settings.scheduler_retry_seconds)
+        models = GrpcModels(leader, background, clock)
         tokenizers = await stack.enter_async_context(
             TokenizerCache(ModelFiles(leader), background, settings.tokenizer_cache_size)
         )
@@ -65,7 +64,11 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         )
         completions = Completions(models, tokenizers, generations, background)
         http = _http_server(settings, OpenAIApi(completions, models, GrpcCluster(leader), settings))
-        rpc = await stack.enter_async_context(_rpc_server(settings, completions, leader))
+        rpc = await stack.enter_async_context(
+            _rpc_server(
+                settings, completions, ModelForwarder(leader, ApiKeys(settings.api_key_list), models.forget), leader
+            )
+        )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(http.serve())
         stack.callback(http.stop)
@@ -83,7 +86,9 @@ def _http_server(settings: GatewaySettings, api: OpenAIApi) -> HttpServer:
     )
 
 
-def _rpc_server(settings: GatewaySettings, completions: Completions, leader: LeaderClient) -> RpcServer:
+def _rpc_server(
+    settings: GatewaySettings, completions: Completions, models: ModelForwarder, leader: LeaderClient
+) -> RpcServer:
     keys = ApiKeys(settings.api_key_list)
     server = RpcServer(
         settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
@@ -93,9 +98,7 @@ def _rpc_server(settings: GatewaySettings, completions: Completions, leader: Lea
         GenerationServicer(completions, keys),
         "kindling.v1.GenerationService",
     )
-    server.add(
-        model_pb2_grpc.add_ModelServiceServicer_to_server, ModelForwarder(leader, keys), "kindling.v1.ModelService"
-    )
+    server.add(model_pb2_grpc.add_ModelServiceServicer_to_server, models, "kindling.v1.ModelService")
     server.add(
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
         ClusterForwarder(leader, keys),

@@ -30,11 +30,12 @@ class Leader(Protocol):
 
 
 class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
-    """Serves ``kindling.v1.ModelService``."""
+    """Serves ``kindling.v1.ModelService``; ``changed`` is told the names of models that were deployed or deleted."""
 
-    def __init__(self, leader: Leader, api_keys: ApiKeys) -> None:
+    def __init__(self, leader: Leader, api_keys: ApiKeys, changed: Callable[[str], None]) -> None:
         self._leader = leader
         self._api_keys = api_keys
+        self._changed = changed
 
     async def DeployModel(  # noqa: N802
         self, request: model_pb2.DeployModelRequest, context: Context
@@ -48,6 +49,8 @@ class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
         )
         async with aclosing(answers):
             async for answer in answers:
+                if answer.HasField("deployed"):
+                    self._changed(request.name)
                 yield answer
 
     async def GetModel(  # noqa: N802
@@ -66,7 +69,11 @@ class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.DeleteModelRequest, context: Context
     ) -> model_pb2.DeleteModelResponse:
         """Forward."""
-        return await self._forward(context, lambda channel, left: _models(channel).DeleteModel(request, timeout=left))
+        answer: model_pb2.DeleteModelResponse = await self._forward(
+            context, lambda channel, left: _models(channel).DeleteModel(request, timeout=left)
+        )
+        self._changed(request.name)
+        return answer
 
     async def EvictModel(  # noqa: N802
         self, request: model_pb2.EvictModelRequest, context: Context

@@ -174,7 +174,7 @@ async def test_a_standby_leads_to_the_leader(rig: Rig, hinted: bool):
 
         async with ChannelPool(retry=False) as channels, Background(1) as background:
             client = LeaderClient(channels, known.split(","), SystemClock(), retry_seconds=5)
-            models = GrpcModels(client, background)
+            models = GrpcModels(client, background, SystemClock())
             assert await models.get(MODEL) == ModelInfo(MODEL, "blake3:00", 512, 1_700_000_000)
             assert [model.name for model in await models.list_all()] == [MODEL]
 
