@@ -7,7 +7,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kindling.platform.errors import DataLossError, KindlingError, ResourceExhaustedError
 from kindling.scheduler.domain.plans import Plan
 from kindling.scheduler.domain.policy import Need, Policy, StartInstance
-from kindling.scheduler.domain.scaling import is_spare
 from kindling.scheduler.domain.values import Instance, InstanceState, Worker
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
@@ -117,6 +116,8 @@ class Scheduling(RuleBasedStateMachine):
 
     @rule()
     def plan(self) -> None:
+        for generation_id in self.view.grants.expire(self.now):
+            del self.granted[generation_id]
         protected = {i.instance_id for i in self.view.instances.values() if not self._may_stop(i)}
         plan = self.planner.plan(self.now)
         for stop in plan.stops:
@@ -213,7 +214,12 @@ class Scheduling(RuleBasedStateMachine):
             views.report(self.view, worker_id, now=self.now)
 
     def _may_stop(self, instance: Instance) -> bool:
-        return not self.view.is_current(instance) or is_spare(self.view, instance)
+        """Whether it runs what nobody asks for any more, or is idle and the minimum is there without it."""
+        if not self.view.is_current(instance):
+            return True
+        others = [i for i in self.view.instances_of(instance.model) if i != instance and self.view.serves(i)]
+        least = self.view.models[instance.model].settings.min_instances
+        return instance.instance_id not in self.granted.values() and len(others) >= least
 
     def _held(self, worker: Worker) -> int:
         return len(self.running[worker.worker_id])
@@ -236,5 +242,5 @@ class Scheduling(RuleBasedStateMachine):
             self.open.remove(refusal.request.generation_id)
 
 
-Scheduling.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Scheduling.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestScheduling = Scheduling.TestCase
