@@ -128,6 +128,7 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         self.node_id = node_id
         self.digests: dict[str, str] = {}
         self.imports: list[str] = []
+        self.pinned_bytes: list[int] = []  # what the next evictions find pinned
         self.evicted: list[tuple[str, int]] = []
         self.deleted: list[str] = []
         self.deletion = asyncio.Event()
@@ -141,7 +142,8 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
 
     async def EvictCheckpoint(self, request: Any, _context: Any) -> Any:
         self.evicted.append((request.digest, request.keep))
-        return storage_pb2.EvictCheckpointResponse(dropped_bytes=7)
+        pinned = self.pinned_bytes.pop(0) if self.pinned_bytes else 0
+        return storage_pb2.EvictCheckpointResponse(dropped_bytes=7, pinned_bytes=pinned)
 
     async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
         self.deleted.append(request.digest)

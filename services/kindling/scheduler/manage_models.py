@@ -10,12 +10,13 @@ from kindling.platform.errors import FailedPreconditionError, InvalidArgumentErr
 from kindling.platform.logging import get_logger
 from kindling.scheduler.deploy_model import any_node
 from kindling.scheduler.domain.refusals import unknown_model
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Tier
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Tier
 from kindling.scheduler.ports import FilePart, Storages
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
 _REMEMBERED_REQUESTS = 1024
+_RELEASE_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class RecentRequests:
@@ -85,10 +86,26 @@ async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | No
     stopped = await _stop_instances(term, model)
     async with asyncio.TaskGroup() as tasks:
         dropped = [
-            tasks.create_task(storages.evict_checkpoint(node, model.checkpoint.digest, keep))
+            tasks.create_task(_drop(term, storages, node, model.checkpoint.digest, keep))
             for node in term.view.nodes.values()
         ]
     return Eviction(stopped, sum(task.result() for task in dropped))
+
+
+async def _drop(term: Term, storages: Storages, node: Node, digest: str, keep: Tier) -> int:
+    """Drop a checkpoint on a node; returns the bytes dropped.
+
+    A worker has let go of the checkpoint by now, but the node may hear of that a moment after we do: it is asked again
+    while it says that a lease is left.
+    """
+    dropped_bytes = 0
+    for pause_seconds in _RELEASE_PAUSES_SECONDS:
+        answer = await storages.evict_checkpoint(node, digest, keep)
+        dropped_bytes += answer.dropped_bytes
+        if not answer.pinned_bytes or _runs(term, digest):
+            break
+        await term.clock.sleep(pause_seconds)
+    return dropped_bytes
 
 
 async def _stop_instances(term: Term, model: Model) -> int:

@@ -140,6 +140,14 @@ class ImportOrder:
     allow_pickle: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a node dropped, and what it keeps because a lease pins it."""
+
+    dropped_bytes: int
+    pinned_bytes: int = 0
+
+
 class Storages(Protocol):
     """The storage managers. Calls raise KindlingError; UNAVAILABLE if the node cannot be reached."""
 
@@ -147,8 +155,8 @@ class Storages(Protocol):
         """Pack a source into the remote store; the last item is the checkpoint."""
         ...
 
-    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> int:
-        """Drop a checkpoint's chunks above a tier; returns the bytes dropped."""
+    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> Dropped:
+        """Drop a checkpoint's chunks above a tier, as far as no lease pins them."""
         ...
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:

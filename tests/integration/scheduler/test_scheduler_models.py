@@ -161,6 +161,21 @@ async def test_evicting_stops_idle_instances_and_drops_chunks_everywhere(cluster
         await evict(client, "nothing", checkpoint_pb2.TIER_SSD)
 
 
+async def test_a_lease_that_is_about_to_end_is_waited_for(cluster: Cluster) -> None:
+    storage = await cluster.add_node("n1")
+    client = await cluster.start_scheduler()
+    await client.deploy("m")
+    storage.pinned_bytes = [100]
+
+    asking = asyncio.ensure_future(evict(client, "m", checkpoint_pb2.TIER_REMOTE))
+    while not asking.done():
+        cluster.clock.advance(0.1)
+        await client.status()
+
+    assert (await asking).dropped_bytes == 14
+    assert len(storage.evicted) == 2
+
+
 async def test_small_files_come_from_a_node(cluster: Cluster) -> None:
     await cluster.add_node("n1")
     client = await cluster.start_scheduler()

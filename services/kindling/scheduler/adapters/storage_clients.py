@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier
-from kindling.scheduler.ports import FilePart, ImportOrder, ImportProgress, TierContents
+from kindling.scheduler.ports import Dropped, FilePart, ImportOrder, ImportProgress, TierContents
 from kindling.scheduler.wire import checkpoint_from_wire, tier_to_wire, tier_use_from_wire
 from kindling.v1 import cluster_pb2, storage_pb2, storage_pb2_grpc
 
@@ -36,12 +36,12 @@ class GrpcStorages:
         finally:
             call.cancel()
 
-    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> int:
-        """Drop a checkpoint's chunks above a tier; returns the bytes dropped."""
+    async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> Dropped:
+        """Drop a checkpoint's chunks above a tier, as far as no lease pins them."""
         request = storage_pb2.EvictCheckpointRequest(digest=digest, keep=tier_to_wire(keep))
         with remote_errors(node.node_id):
             response = await self._stub(node).EvictCheckpoint(request, timeout=_DELETE_SECONDS)
-        return int(response.dropped_bytes)
+        return Dropped(response.dropped_bytes, response.pinned_bytes)
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""

@@ -14,11 +14,6 @@ class Link:
     report: WorkerReport | None = None
 
     @property
-    def reachable(self) -> bool:
-        """Whether the worker answers and has said what it runs."""
-        return self.connected and self.report is not None
-
-    @property
     def takes_work(self) -> bool:
         """Whether the worker can be given generations and instances."""
         return self.connected and self.report is not None and not self.report.draining
