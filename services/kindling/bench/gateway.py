@@ -14,8 +14,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 from rich.console import Console
@@ -59,12 +61,14 @@ class Target:
 
 
 async def find_target(http_url: str, grpc_address: str) -> Target:
-    """Return the way to the instance that serves MODEL; there must be one.
+    """Call MODEL once, so that an instance runs, and return the two ways to it.
 
     Raises:
         FailedPreconditionError: NO_INSTANCE.
     """
     host, port = http_url.removeprefix("http://").split(":")
+    async with HttpClient(host, int(port)) as client:
+        await _through_gateway(client, 1)
     async with open_channel(grpc_address) as channel:
         stub = cluster_pb2_grpc.ClusterServiceStub(channel)
         status = await stub.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(), timeout=10)
@@ -72,7 +76,7 @@ async def find_target(http_url: str, grpc_address: str) -> Target:
     for instance in status.instances:
         if instance.model == MODEL and instance.worker_id in addresses:
             return Target(host, int(port), addresses[instance.worker_id], instance.instance_id)
-    raise FailedPreconditionError(f"no instance of {MODEL!r} runs; call the model once first", reason="NO_INSTANCE")
+    raise FailedPreconditionError(f"no instance of {MODEL!r} runs although it was called", reason="NO_INSTANCE")
 
 
 async def measure(target: Target, *, rounds: int = 15, streams: int = 500) -> GatewayBenchmark:
@@ -96,35 +100,40 @@ async def measure(target: Target, *, rounds: int = 15, streams: int = 500) -> Ga
     return GatewayBenchmark(_ratios(samples, completed), samples, _machine())
 
 
-def run(json_path: Path | None = None) -> int:
-    """Start a cluster with the fake engine, measure, print a table; return 0 if every limit holds, else 1."""
-    result = asyncio.run(_run())
+class Cluster(Protocol):
+    """A cluster whose workers run the fake engine."""
+
+    @property
+    def http_url(self) -> str:
+        """Where the gateway serves HTTP."""
+        ...
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the gateway serves gRPC, `host:port`."""
+        ...
+
+
+StartCluster = Callable[[Path], AbstractAsyncContextManager[Cluster]]
+
+
+def run(start_cluster: StartCluster, json_path: Path | None = None) -> int:
+    """Start a cluster in a directory of its own, measure, print a table; return 0 if every limit holds, else 1."""
+    result = asyncio.run(_run(start_cluster))
     _print(result)
     if json_path is not None:
         json_path.write_bytes(orjson.dumps(asdict(result), option=orjson.OPT_INDENT_2))
     return 0 if result.holds else 1
 
 
-async def _run() -> GatewayBenchmark:
-    from kindling.cli.cluster import local_cluster
-    from kindling.cli.options import ClusterOptions, EngineKind
-    from kindling.cli.ports import free_ports
-
+async def _run(start_cluster: StartCluster) -> GatewayBenchmark:
     with tempfile.TemporaryDirectory(prefix="kindling-bench-") as name:
-        await asyncio.to_thread(_make_sample, Path(name) / "model")
-        http_port, grpc_port = free_ports(2)
-        options = ClusterOptions(
-            data_dir=Path(name) / "cluster",
-            http_port=http_port,
-            grpc_port=grpc_port,
-            engine=EngineKind.FAKE,
-            dram_pool_bytes=64 * 2**20,
-        )
-        async with local_cluster(options) as cluster:
-            await _deploy(cluster.grpc_address, (Path(name) / "model").as_uri())
-            async with HttpClient("127.0.0.1", http_port) as client:
-                await _through_gateway(client, 1)
-            return await measure(await find_target(cluster.http_url, cluster.grpc_address))
+        model = Path(name) / "model"
+        await asyncio.to_thread(_make_sample, model)
+        async with start_cluster(Path(name) / "cluster") as cluster:
+            await _deploy(cluster.grpc_address, model.as_uri())
+            target = await find_target(cluster.http_url, cluster.grpc_address)
+            return await measure(target)
 
 
 def _make_sample(directory: Path) -> None:
