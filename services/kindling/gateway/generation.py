@@ -13,7 +13,7 @@ from kindling.platform.logging import get_logger
 log = get_logger("kindling.gateway")
 Step = Waiting | Granted | TokenBatch | Finished
 # Errors that another instance may not have: the worker died, or the instance ended between grant and call.
-_INSTANCE_GONE = frozenset({"INSTANCE_NOT_FOUND", "INSTANCE_NOT_READY", "INSTANCE_STOPPING", "INSTANCE_NOT_RUNNING"})
+_INSTANCE_GONE = frozenset({"INSTANCE_UNKNOWN", "INSTANCE_NOT_READY", "INSTANCE_STOPPED", "RPC_CANCELLED"})
 
 
 class Generations:

@@ -103,7 +103,7 @@ async def test_a_generation_goes_on_elsewhere_when_its_worker_is_lost(lost: int)
 
 async def test_an_instance_that_ended_before_the_call_is_asked_for_again():
     async with gateway_rig(workers=2) as rig:
-        rig.workers[0].fail_at = [(0, NotFoundError("stopped", reason="INSTANCE_NOT_FOUND"))]
+        rig.workers[0].fail_at = [(0, NotFoundError("stopped", reason="INSTANCE_UNKNOWN"))]
         assert await stream_text(rig) == REPLY
 
 

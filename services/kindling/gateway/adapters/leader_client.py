@@ -24,7 +24,16 @@ log = get_logger("kindling.gateway")
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 1.0
 # What says that this scheduler cannot answer now, as opposed to an answer that happens to be an error.
-_TRY_ANOTHER = frozenset({"NOT_LEADER", "RPC_UNAVAILABLE", "RPC_CANCELLED", "RPC_DEADLINE_EXCEEDED", "DRAINING"})
+_TRY_ANOTHER = frozenset(
+    {
+        "ETCD_UNREACHABLE",
+        "LEADERSHIP_LOST",
+        "NOT_LEADER",
+        "RPC_CANCELLED",
+        "RPC_DEADLINE_EXCEEDED",
+        "RPC_UNAVAILABLE",
+    }
+)
 _RETRYABLE = (UnavailableError, FailedPreconditionError, CancelledError, DeadlineExceededError)
 
 
