@@ -3,10 +3,9 @@
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import Credentials, EtcdClient, TlsConfig
+from kindling.platform.etcd import configured_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import ChannelPool
@@ -33,7 +32,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     """Serve until shutdown is requested: as the leader, or as a standby that points at it."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        etcd = await stack.enter_async_context(_etcd_client(settings))
+        etcd = await stack.enter_async_context(configured_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
         workers = GrpcWorkers(await stack.enter_async_context(ChannelPool(retry=False)))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
@@ -49,18 +48,6 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
             await shutdown.requested.wait()
             await server.drain()
             campaigning.cancel()
-
-
-def _etcd_client(settings: SchedulerSettings) -> EtcdClient:
-    tls = None
-    if settings.etcd_tls_ca or settings.etcd_tls_cert:
-        tls = TlsConfig(_path(settings.etcd_tls_ca), _path(settings.etcd_tls_cert), _path(settings.etcd_tls_key))
-    credentials = Credentials(settings.etcd_user, settings.etcd_password) if settings.etcd_user else None
-    return EtcdClient(settings.etcd_endpoint_list, tls=tls, credentials=credentials)
-
-
-def _path(name: str) -> Path | None:
-    return Path(name) if name else None
 
 
 def _server(settings: SchedulerSettings) -> RpcServer:

@@ -202,6 +202,11 @@ class Office(Protocol):
         """The records, to be written under this leadership."""
         ...
 
+    @property
+    def leader(self) -> Leader:
+        """This scheduler, as the leader it has become."""
+        ...
+
     async def lost(self) -> None:
         """Return once the leadership is over."""
         ...

@@ -22,7 +22,13 @@ class Seat:
         self._begin_term = begin_term
         self._term: Term | None = None
         self._changes = Changes(clock)
-        self.leader: Leader | None = None
+        self._own: Leader | None = None
+        self._last_heard: Leader | None = None
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads. The news of an election comes late at times: while we lead, we know better."""
+        return self._own or self._last_heard
 
     async def term(self) -> Term:
         """Return the term under way, once it knows the records. Raises NOT_LEADER if there is none."""
@@ -41,7 +47,7 @@ class Seat:
                 await self._changes.until(self._is_decided)
 
     def _is_decided(self) -> bool:
-        return self._term is not None or (self.leader is not None and not self.leader.is_self)
+        return self._term is not None or (self._last_heard is not None and not self._last_heard.is_self)
 
     async def run(self, election: Election) -> None:
         """Campaign, lead, and campaign again after a loss, until cancelled."""
@@ -52,6 +58,7 @@ class Seat:
                     await self._lead(office)
 
     async def _lead(self, office: Office) -> None:
+        self._own = office.leader
         self._term = self._begin_term(office.store)
         self._changes.note()
         log.info("leadership_won")
@@ -61,12 +68,12 @@ class Seat:
             if not all(_is_loss(error) for error in group.exceptions):
                 raise
         finally:
-            self._term = None
+            self._term = self._own = None
             log.info("term_ended")
 
     async def _follow_leaders(self, election: Election) -> None:
         async for leader in election.leaders():
-            self.leader = leader
+            self._last_heard = leader
             self._changes.note()
 
     def _not_leader(self) -> FailedPreconditionError:

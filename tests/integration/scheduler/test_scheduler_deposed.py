@@ -1,0 +1,49 @@
+"""A leader that is deposed stops acting at once, tells those who wait, and can lead again."""
+
+import asyncio
+
+import pytest
+
+from kindling.platform.errors import FailedPreconditionError
+from kindling.platform.etcd_records import leader_key
+from support.scheduler_cluster import Client, Cluster
+
+
+async def test_a_deposed_leader_tells_those_who_wait_and_comes_back(cluster: Cluster) -> None:
+    await cluster.add_model("m")
+    client = await cluster.start_scheduler("s1")
+    address = await cluster.leader()
+    held = asyncio.ensure_future(client.granted("m"))
+    while not (await client.status()).models:
+        pass
+
+    await cluster.etcd.delete(leader_key(cluster.prefix))
+    with pytest.raises(FailedPreconditionError) as told:
+        await held
+    back = await cluster.leader()
+
+    assert told.value.reason == "NOT_LEADER"
+    assert back == address
+    assert (await client.status()).leader_id == "s1"
+    assert [model.name for model in (await client.status()).models] == ["m"]
+
+
+async def test_after_a_change_of_leader_every_scheduler_points_at_the_same_one(cluster: Cluster) -> None:
+    first = await cluster.start_scheduler("s1")
+    standby = await cluster.start_standby("s2")
+    assert (await first.status()).leader_id == "s1"
+
+    await cluster.etcd.delete(leader_key(cluster.prefix))  # the standby has waited longer, but either may win
+    leader = await cluster.leader()
+
+    async with asyncio.timeout(10):
+        while {await points_at(first), await points_at(standby)} != {leader}:
+            leader = await cluster.leader()
+    assert await cluster.keys("scheduler") == ["leader"]
+
+
+async def points_at(client: Client) -> str:
+    try:
+        return str((await client.status()).leader_address)
+    except FailedPreconditionError as error:
+        return error.metadata.get("leader_address", "")
