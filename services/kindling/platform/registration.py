@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from kindling.platform.background import alongside
 from kindling.platform.errors import AbortedError, DeadlineExceededError, NotFoundError, UnavailableError
 from kindling.platform.etcd import EtcdClient
-from kindling.platform.etcd.background import alongside
 from kindling.platform.logging import get_logger
 
 log = get_logger(__name__)
@@ -76,9 +76,12 @@ class Registration:
 
 @asynccontextmanager
 async def registered(etcd: EtcdClient, key: str, value: bytes, ttl_seconds: float) -> AsyncIterator[Registration]:
-    """Hold ``key`` (and what is set later) in etcd inside the context; it is there when the context begins."""
+    """Hold ``key`` (and what is set later) in etcd inside the context, as soon as and whenever etcd can be reached.
+
+    The context begins at once: a service must obey its signals while etcd is away. ``complete`` tells when the keys
+    are there.
+    """
     registration = Registration(etcd, ttl_seconds)
     registration.set(key, value)
     async with alongside(registration.run()):
-        await registration.complete.wait()
         yield registration

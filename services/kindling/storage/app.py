@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import Credentials, EtcdClient, TlsConfig
+from kindling.platform.etcd import configured_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.registration import registered
@@ -59,7 +58,7 @@ class StorageNode:
 async def serve(settings: StorageSettings, shutdown: Shutdown) -> None:
     """Run the storage manager until shutdown is asked for: then the registry is left first, then leases end."""
     raise_open_file_limit()
-    async with _etcd(settings) as etcd, running(settings) as node:
+    async with configured_etcd(settings) as etcd, running(settings) as node:
         key, value = node.registry.node_record(node.server.address)
         async with registered(etcd, key, value, settings.lease_ttl_seconds) as registration:
             node.registry.attach(registration)
@@ -140,13 +139,3 @@ def _build_server(settings: StorageSettings, use_cases: UseCases) -> RpcServer:
     servicer = StorageServicer(use_cases, settings.handover_socket)
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, SERVICE_NAME)
     return server
-
-
-def _etcd(settings: StorageSettings) -> EtcdClient:
-    tls, credentials = None, None
-    if settings.etcd_tls_ca:
-        files = (settings.etcd_tls_ca, settings.etcd_tls_cert, settings.etcd_tls_key)
-        tls = TlsConfig(*(Path(file) if file else None for file in files))
-    if settings.etcd_user:
-        credentials = Credentials(settings.etcd_user, settings.etcd_password)
-    return EtcdClient(settings.etcd_endpoint_list, tls=tls, credentials=credentials)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import SystemClock
+from kindling.platform.etcd import configured_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import open_channel
@@ -12,7 +13,7 @@ from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2_grpc, state_pb2
 from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
 from kindling.worker.adapters.no_storage import NoStorage
-from kindling.worker.adapters.registry import etcd_client, in_registry
+from kindling.worker.adapters.registry import in_registry
 from kindling.worker.adapters.storage_client import StorageClient
 from kindling.worker.adapters.transformers_factory import TransformersEngineFactory
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory
@@ -28,7 +29,7 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
     """Run the worker until shutdown is asked for, then leave: registry first, then generations, then the port."""
     engines = engine_factory(settings)
     async with AsyncExitStack() as resources:
-        etcd = await resources.enter_async_context(etcd_client(settings))
+        etcd = await resources.enter_async_context(configured_etcd(settings))
         checkpoints = await open_store(settings, resources)
         instances = await resources.enter_async_context(
             Instances(slots=settings.slots, checkpoints=checkpoints, engines=engines, clock=SystemClock())

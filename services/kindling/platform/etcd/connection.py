@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import grpc
 import grpc.aio
 
+from kindling.platform.backoff import Backoff
 from kindling.platform.clock import Clock
 from kindling.platform.errors import AbortedError, InvalidArgumentError, UnavailableError
 from kindling.platform.etcd.auth import TokenSource
-from kindling.platform.etcd.backoff import Backoff
 from kindling.platform.etcd.calls import Metadata, Request, Response, Stream, StreamMethod, UnaryMethod
 from kindling.platform.etcd.config import Credentials, TlsConfig
 from kindling.platform.etcd.endpoint import Endpoint, NotConnectedError

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
+from kindling.platform.background import alongside, unless
 from kindling.platform.errors import AbortedError, FailedPreconditionError, NotFoundError, UnavailableError
-from kindling.platform.etcd.background import alongside, unless
 from kindling.platform.etcd.client import EtcdClient
 from kindling.platform.etcd.lease import Lease
 from kindling.platform.etcd.txn import Compare, Get, GetResult, Operation, Put, Relation, TxnResult, absent

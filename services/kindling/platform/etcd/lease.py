@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from kindling.etcdserverpb import rpc_pb2
+from kindling.platform.background import alongside
+from kindling.platform.backoff import Backoff
 from kindling.platform.errors import InvalidArgumentError, KindlingError, NotFoundError, UnavailableError
-from kindling.platform.etcd.background import alongside
-from kindling.platform.etcd.backoff import Backoff
 from kindling.platform.etcd.calls import Stream, StreamCallable
 from kindling.platform.etcd.connection import Connection
 from kindling.platform.etcd.endpoint import Stubs

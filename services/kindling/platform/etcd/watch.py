@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from kindling.etcdserverpb import rpc_pb2
+from kindling.platform.backoff import Backoff
 from kindling.platform.errors import Code, UnavailableError
-from kindling.platform.etcd.backoff import Backoff
 from kindling.platform.etcd.calls import Stream, StreamCallable
 from kindling.platform.etcd.connection import Connection
 from kindling.platform.etcd.endpoint import Stubs

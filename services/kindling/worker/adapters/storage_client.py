@@ -15,9 +15,9 @@ from opentelemetry import trace
 
 from kindling.checkpoint.manifest import Manifest
 from kindling.checkpoint.manifest_json import load_manifest
+from kindling.platform.backoff import Backoff
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError, PermissionDeniedError, UnavailableError
-from kindling.platform.etcd.backoff import Backoff
 from kindling.platform.fd_passing import close_all, request_extents
 from kindling.platform.logging import get_logger
 from kindling.platform.rpc.channel import remote_errors

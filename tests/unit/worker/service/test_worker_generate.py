@@ -154,13 +154,15 @@ async def test_cancelling_the_call_cancels_the_generation_while_it_waits_for_a_t
 
 
 async def test_a_client_that_reads_nothing_and_leaves_is_forgotten() -> None:
-    async with running_worker() as worker:
+    async with running_worker(stepped=True) as worker:
         await worker.start()
         calls = [
             worker.stub.Generate(generate_request(f"g{index}", max_tokens=4000, top_logprobs=20)) for index in range(8)
         ]
         await worker.until(lambda view: len(view.instances[0].generation_ids) == 8)
+        worker.engines.engine.permits.release(2000)
         for call in calls:
             call.cancel()
         await worker.until(lambda view: not view.instances[0].generation_ids)
+        worker.engines.engine.permits.release(4000)
         assert (await collect(worker.stub.Generate(generate_request("g0"))))[0] == fake_tokens(8)
