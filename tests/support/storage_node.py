@@ -122,5 +122,5 @@ class Memory:
 
 async def all_released(node: StorageNode) -> None:
     """Return when no checkpoint is open any more."""
-    for holding in {id(lease.holding): lease.holding for lease in node.use_cases.opens.leases()}.values():
+    for holding in node.use_cases.opens.holdings():
         await holding.gone.wait()

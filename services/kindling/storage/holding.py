@@ -33,10 +33,12 @@ class Closed:
 LeaseEvent = Arrival | Loaded | Closed
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Holding:
-    """Exists while there is a lease or a load, and is ``gone`` afterwards. ``copy`` is the SSD copy that chunks without a buffer live in, or that a
-    load reads or writes.
+    """Exists while there is a lease or a load, and is ``gone`` afterwards.
+
+    ``copy`` is the SSD copy that chunks without a buffer live in, or that a load reads or writes. A ``doomed`` one
+    takes no more leases: its load failed or was cancelled.
     """
 
     known: KnownCheckpoint

@@ -36,7 +36,9 @@ class OpenCheckpoint:
         self._tasks = tasks
         self._lanes = lanes
         self._prepare = PrepareHolding(tiers)
-        self._holdings: dict[str, Holding] = {}
+        self._current: dict[str, Holding] = {}
+        # With those whose load failed, as long as somebody has a lease on them.
+        self._holdings: list[Holding] = []
         self._load_turn = asyncio.Lock()
         self._closing_reason = ""
         self.locks = KeyedLock()
@@ -58,30 +60,35 @@ class OpenCheckpoint:
         finally:
             self._leave(holding, lease)
 
+    def holdings(self) -> tuple[Holding, ...]:
+        """What is open or being loaded, or still being let go of."""
+        return tuple(self._holdings)
+
     def leases(self) -> tuple[Lease, ...]:
         """The leases held now."""
-        return tuple(lease for holding in self._holdings.values() for lease in holding.leases.values())
+        return tuple(lease for holding in self._holdings for lease in holding.leases.values())
 
     def is_open(self, digest: str) -> bool:
         """Whether somebody has a lease on ``digest``, or it is being loaded."""
-        return digest in self._holdings
+        return any(holding.digest == digest for holding in self._holdings)
 
     def drain(self, reason: str) -> None:
         """Tell every holder of a lease that it is over, and refuse new ones."""
         self._closing_reason = reason
-        for holding in self._holdings.values():
+        for holding in self._holdings:
             holding.board.close(reason)
 
     async def _join(self, digest: str) -> Holding:
         if self._closing_reason:
             raise UnavailableError("the storage manager is shutting down; use another node", reason="STORAGE_DRAINING")
-        holding = self._holdings.get(digest)
+        holding = self._current.get(digest)
         if holding is not None and holding.doomed:
             await holding.load_ended.wait()
-            holding = self._holdings.get(digest)
+            holding = self._current.get(digest)
         if holding is None:
             holding = await self._prepare.prepare(digest)
-            self._holdings[digest] = holding
+            self._current[digest] = holding
+            self._holdings.append(holding)
             self._start(holding)
         return holding
 
@@ -94,16 +101,18 @@ class OpenCheckpoint:
 
     def _leave(self, holding: Holding, lease: Lease) -> None:
         del holding.leases[lease.lease_id]
-        if not holding.leases and holding.load is not None and not holding.board.complete:
-            holding.doomed = True
+        wanted = holding.leases or holding.board.complete or holding.doomed
+        if holding.load is not None and not wanted:
+            holding.doomed = True  # cancelled once: putting things in order afterwards must not be cut short
             holding.load.cancel()
         self._retire_if_unused(holding)
 
     def _retire_if_unused(self, holding: Holding) -> None:
         if holding.leases or not holding.load_ended.is_set():
             return
-        if self._holdings.get(holding.digest) is holding:
-            del self._holdings[holding.digest]
+        if self._current.get(holding.digest) is holding:
+            del self._current[holding.digest]
+        self._holdings.remove(holding)
         self._release_copy(holding)
         self._tiers.pool.unpin(holding.digest)
         holding.gone.set()
@@ -174,8 +183,8 @@ class OpenCheckpoint:
             copy, holding.copy = holding.copy, None
             self._tiers.ledger.remove(holding.digest)
             await copy.discard()
-        if holding.doomed and self._holdings.get(holding.digest) is holding:
-            del self._holdings[holding.digest]
+        if holding.doomed and self._current.get(holding.digest) is holding:
+            del self._current[holding.digest]
         holding.load_ended.set()
         self._retire_if_unused(holding)
         self._publisher.note(holding.digest)

@@ -15,11 +15,6 @@ from support.storage_node import Place, all_released, open_checkpoint, storage_n
 DRAM, SSD, REMOTE = checkpoint_pb2.TIER_DRAM, checkpoint_pb2.TIER_SSD, checkpoint_pb2.TIER_REMOTE
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
-
-
 def tiers_of(report: checkpoint_pb2.LoadReport) -> dict[int, int]:
     return {getattr(flow, "from"): flow.bytes for flow in report.traffic}
 
