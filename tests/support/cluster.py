@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from kindling.cli.cluster import LocalCluster, local_cluster
 from kindling.cli.options import ClusterOptions, EngineKind
 from kindling.cli.ports import free_ports
-from kindling.cli.readiness import cluster_ready
+from kindling.cli.readiness import cluster_ready, until
 from kindling.platform.clock import SystemClock
 
 T = TypeVar("T")
@@ -79,6 +79,15 @@ class RunningCluster:
     def start(self, name: str) -> None:
         """Start a child anew that was killed in a cluster without supervision."""
         self._call(self.cluster.child(name).start())
+
+    def wait_restarted(self, name: str, old_pid: int) -> None:
+        """Return once the supervisor has started a child again that was killed as ``old_pid``."""
+        child = self.cluster.child(name)
+
+        async def another() -> bool:
+            return child.pid != old_pid
+
+        self._call(until(another, SystemClock()))
 
     def wait_ready(self) -> None:
         """Return once the status shows a leader, every node and every worker."""
