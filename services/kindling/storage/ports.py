@@ -132,6 +132,10 @@ class PackOrder:
 class RemoteStore(Protocol):
     """What all nodes share."""
 
+    async def recover(self) -> None:
+        """Remove what writers that died left half-written."""
+        ...
+
     async def manifest(self, digest: str) -> Manifest:
         """Return the manifest; NotFoundError with reason CHECKPOINT_NOT_FOUND, or DataLossError."""
         ...

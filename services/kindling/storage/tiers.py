@@ -29,7 +29,8 @@ class Tiers:
     files: dict[str, Path] = field(default_factory=dict)
 
     async def recover(self) -> tuple[str, ...]:
-        """Take stock of the cache directory; return the digests of the sealed copies in it."""
+        """Sweep up after processes that died; return the digests of the sealed copies in the cache directory."""
+        await self.remote.recover()
         manifests = await self.ssd.scan()
         for manifest in manifests:
             self.catalog.add(manifest)

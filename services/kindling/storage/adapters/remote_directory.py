@@ -3,14 +3,15 @@
 import shutil
 from pathlib import Path
 
-from kindling.checkpoint.layout import directory_name
-from kindling.checkpoint.manifest import Manifest
+from kindling.checkpoint import Manifest, directory_name, pack, sweep_temporaries
 from kindling.storage.adapters.io_executor import IoExecutor
 from kindling.storage.adapters.manifest_file import read_manifest
 from kindling.storage.adapters.packed_files import PackedFiles
 from kindling.storage.adapters.packed_source import PackedSource
 from kindling.storage.domain.architectures import SUPPORTED_ARCHITECTURES
 from kindling.storage.ports import PackOrder
+
+_DELETING = ".deleting-"
 
 
 class RemoteDirectory:
@@ -20,6 +21,10 @@ class RemoteDirectory:
         self._root = root
         self._io = io
         self._packer = packer
+
+    async def recover(self) -> None:
+        """See RemoteStore."""
+        await self._io.run(_recover, self._root)
 
     async def manifest(self, digest: str) -> Manifest:
         """See RemoteStore."""
@@ -40,8 +45,6 @@ class RemoteDirectory:
 
     async def pack(self, source: Path, order: PackOrder) -> Manifest:
         """See RemoteStore."""
-        from kindling.checkpoint import pack  # reads every format of source, and is needed by imports alone
-
         return await self._packer.run(
             pack,
             source,
@@ -54,11 +57,17 @@ class RemoteDirectory:
         )
 
 
+def _recover(root: Path) -> None:
+    sweep_temporaries(root)
+    for leftover in root.glob(f"{_DELETING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _delete(directory: Path) -> bool:
     if not directory.is_dir():
         return False
     # Other nodes must see all of it or nothing.
-    doomed = directory.with_name(f".deleting-{directory.name}")
+    doomed = directory.with_name(_DELETING + directory.name)
     shutil.rmtree(doomed, ignore_errors=True)
     directory.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
