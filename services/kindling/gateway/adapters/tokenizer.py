@@ -77,6 +77,11 @@ class TransformersTokenizer:
         return tuple(self._backend.encode(text, add_special_tokens=special).ids)
 
 
+def import_library() -> None:
+    """Import what :func:`read_tokenizer` needs; takes seconds, once per process."""
+    from transformers import PreTrainedTokenizerFast  # noqa: F401
+
+
 def read_tokenizer(directory: Path) -> Any:
     """Read the tokenizer in ``directory``; takes long, runs no code from there.
 

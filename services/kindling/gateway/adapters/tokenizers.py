@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from kindling.gateway.adapters.model_files import ModelFiles
-from kindling.gateway.adapters.tokenizer import TransformersTokenizer, read_tokenizer
+from kindling.gateway.adapters.tokenizer import TransformersTokenizer, import_library, read_tokenizer
 from kindling.gateway.background import Background
 from kindling.gateway.domain.model_info import ModelInfo
 
@@ -39,6 +39,8 @@ class TokenizerCache:
         return task.result() if task.done() else await asyncio.shield(task)
 
     async def __aenter__(self) -> Self:
+        # Seconds that the first request of a cold start would otherwise wait for.
+        self._executor.submit(import_library)
         return self
 
     async def __aexit__(
