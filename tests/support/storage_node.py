@@ -47,9 +47,7 @@ class Place:
 
 
 @asynccontextmanager
-async def storage_node(
-    place: Place, **overrides: Any
-) -> AsyncIterator[tuple[StorageNode, Any]]:
+async def storage_node(place: Place, **overrides: Any) -> AsyncIterator[tuple[StorageNode, Any]]:
     """Run a storage manager and connect to it."""
     async with running(place.settings(**overrides)) as node, open_channel(node.server.address) as channel:
         yield node, storage_pb2_grpc.StorageServiceStub(channel)

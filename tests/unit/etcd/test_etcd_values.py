@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kindling.etcdserverpb import rpc_pb2
-from kindling.platform.errors import Code, FailedPreconditionError, KindlingError, NotFoundError, OutOfRangeError
-from kindling.platform.etcd import Attribute, Compare, Relation, absent, find_etcd_binary
 from kindling.platform.background import alongside, unless
 from kindling.platform.backoff import LONGEST_PAUSE_SECONDS, Backoff
+from kindling.platform.errors import Code, FailedPreconditionError, KindlingError, NotFoundError, OutOfRangeError
+from kindling.platform.etcd import Attribute, Compare, Relation, absent, find_etcd_binary
 from kindling.platform.etcd.endpoint import parse_address
 from kindling.platform.etcd.failures import explain
 from kindling.platform.etcd.keys import KeyRange, decode_key, encode_key
