@@ -1,6 +1,7 @@
 """Threads for blocking work whose buffers outlive a cancelled caller."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -22,13 +23,20 @@ class IoExecutor:
         A cancelled caller waits until the function is done: its thread still writes to the caller's buffers, which must
         not be given to anybody else before.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        return await self._run(functools.partial(function, *args, **kwargs), _keep)
+
+    async def acquire(self, function: Callable[[], T], release: Callable[[T], None]) -> T:
+        """Like :meth:`run`, but what a cancelled caller can no longer receive is released."""
+        return await self._run(function, release)
+
+    async def _run(self, function: Callable[[], T], release: Callable[[T], None]) -> T:
+        future = asyncio.get_running_loop().run_in_executor(self._executor, function)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # seen, so that asyncio does not report it as lost
+            if not future.cancelled() and future.exception() is None:
+                release(future.result())
             raise
 
     def __enter__(self) -> Self:
@@ -38,3 +46,7 @@ class IoExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._executor.shutdown()
+
+
+def _keep(_result: object) -> None:
+    """Results that own nothing are simply dropped."""

@@ -33,7 +33,8 @@ class RemoteDirectory:
     async def open(self, manifest: Manifest) -> PackedSource:
         """See RemoteStore."""
         directory = self._root / directory_name(manifest.digest)
-        return PackedSource(await self._io.run(PackedFiles.open, directory, manifest), self._io)
+        files = await self._io.acquire(lambda: PackedFiles.open(directory, manifest), PackedFiles.close)
+        return PackedSource(files, self._io)
 
     async def files_directory(self, manifest: Manifest) -> Path:
         """See RemoteStore."""

@@ -73,11 +73,12 @@ class SsdDirectory:
     async def open(self, manifest: Manifest) -> SealedCopy:
         """See SsdStore."""
         directory = self._copies / directory_name(manifest.digest)
-        return SealedCopy(await self._io.run(PackedFiles.open, directory, manifest), self._io)
+        files = await self._io.acquire(lambda: PackedFiles.open(directory, manifest), PackedFiles.close)
+        return SealedCopy(files, self._io)
 
     async def create(self, manifest: Manifest) -> PartialCopy:
         """See SsdStore."""
-        return PartialCopy(await self._io.run(self._create, manifest), self._io)
+        return PartialCopy(await self._io.acquire(lambda: self._create(manifest), PackedFiles.close), self._io)
 
     async def keep_files(self, manifest: Manifest, source: Path) -> Path:
         """See SsdStore."""
