@@ -174,7 +174,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         try:
             async for response in self._generate(request):
                 yield response
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter if it was sending when the call was cancelled
             await asyncio.shield(asyncio.ensure_future(self.cancelled.add(request.generation_id)))
             raise
 
