@@ -115,7 +115,8 @@ def _pool_memory(settings: StorageSettings) -> MemfdPool:
     huge_pages = HugePages() if settings.huge_pages else None
     if huge_pages is not None and settings.reserve_huge_pages:
         huge_pages.reserve(settings.pool_bytes)
-    return MemfdPool(settings.pool_bytes // settings.chunk_bytes, settings.chunk_bytes, huge_pages)
+    count = settings.pool_bytes // settings.chunk_bytes
+    return MemfdPool(count, settings.chunk_bytes, huge_pages, touch=settings.touch_pool)
 
 
 def _build_node(settings: StorageSettings, tiers: Tiers, clock: Clock, tasks: asyncio.TaskGroup) -> StorageNode:

@@ -44,6 +44,7 @@ class StorageSettings(ServiceSettings):
     head_fraction: float = Field(default=0.25, ge=0, le=1, description="part of a checkpoint that is evicted last")
     huge_pages: bool = Field(default=True, description="use 2 MiB pages for the pool if enough are free")
     reserve_huge_pages: bool = Field(default=False, description="raise vm.nr_hugepages for the pool; needs root")
+    touch_pool: bool = Field(default=True, description="have the pool's pages present before the first load needs them")
     read_threads: int = Field(default=4, ge=1, le=64, description="chunks in flight during a load")
     socket_path: Path = Field(default=Path(), description="hand-over socket; default: storage.sock in cache_dir")
     publish_interval_seconds: float = Field(default=0.25, ge=0, description="least time between two publications")

@@ -17,17 +17,18 @@ log = get_logger(__name__)
 class MemfdPool:
     """``buffer_count`` buffers of ``buffer_bytes``, on 2 MiB pages if enough are free, else on 4 KiB pages.
 
-    Entering allocates; a thread then touches the buffers in the order in which they will be used. A buffer can be used
-    before it was touched, only more slowly.
+    Entering allocates; a thread then touches the buffers in the order in which they will be used, unless ``touch`` is
+    false. A buffer can be used before it was touched, only more slowly.
     """
 
-    def __init__(self, buffer_count: int, buffer_bytes: int, huge_pages: HugePages | None) -> None:
+    def __init__(self, buffer_count: int, buffer_bytes: int, huge_pages: HugePages | None, *, touch: bool = True) -> None:
         self.buffer_count = buffer_count
         self.buffer_bytes = buffer_bytes
         self._huge_pages = huge_pages if buffer_bytes % HUGE_PAGE_BYTES == 0 else None
         self._buffers: list[SharedBuffer] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._touch = touch
         self._toucher = threading.Thread(target=self._touch_all, name="pool-toucher")
 
     @property
@@ -68,14 +69,16 @@ class MemfdPool:
         with self._lock:
             self._buffers = [self._allocate() for _ in range(self.buffer_count)]
         log.info("pool_allocated", backing=self.backing, buffers=self.buffer_count, buffer_bytes=self.buffer_bytes)
-        self._toucher.start()
+        if self._touch:
+            self._toucher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._toucher.join()
+        if self._touch:
+            self._toucher.join()
         for buffer in self._buffers:
             buffer.close()
         if self._huge_pages is not None:
