@@ -15,7 +15,7 @@ import torch
 from kindling.checkpoint.containment import open_file
 from kindling.checkpoint.dtype import TORCH_NAMES
 from kindling.checkpoint.files import reading
-from kindling.checkpoint.source import SourceTensor
+from kindling.checkpoint.source_tensor import SourceTensor
 from kindling.platform.errors import InvalidArgumentError
 
 _SAFETENSORS_NAMES = {getattr(torch, name): spelling for spelling, name in TORCH_NAMES.items() if hasattr(torch, name)}

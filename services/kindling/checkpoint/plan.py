@@ -14,7 +14,8 @@ from kindling.checkpoint.layout import aligned
 from kindling.checkpoint.manifest import FileEntry, LayerEntry, Manifest, Partition, TensorEntry
 from kindling.checkpoint.manifest_json import sealed
 from kindling.checkpoint.order import execution_key, layer_of
-from kindling.checkpoint.source import Source, SourceTensor, TensorContent
+from kindling.checkpoint.source import Source
+from kindling.checkpoint.source_tensor import SourceTensor, TensorContent
 from kindling.checkpoint.tied import without_tied
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from kindling.checkpoint.containment import OpenFile, contained, open_file
 from kindling.checkpoint.files import reading
@@ -13,6 +13,7 @@ from kindling.checkpoint.header import Header, HeaderTensor, read_header
 from kindling.checkpoint.layout import MODEL_FILES
 from kindling.checkpoint.model_config import ModelConfig
 from kindling.checkpoint.shard_index import read_index
+from kindling.checkpoint.source_tensor import SourceTensor
 from kindling.platform.errors import InvalidArgumentError, NotFoundError
 
 _SINGLE: Final = "model.safetensors"
@@ -20,24 +21,6 @@ _INDEX: Final = "model.safetensors.index.json"
 _PICKLE: Final = "pytorch_model.bin"
 _PICKLE_INDEX: Final = "pytorch_model.bin.index.json"
 _MOST_MODEL_FILE_BYTES: Final = 256 * 1024 * 1024
-
-
-class TensorContent(Protocol):
-    """The bytes of one tensor, wherever they are."""
-
-    def read_into(self, offset: int, into: memoryview) -> None:
-        """Fills ``into`` with the tensor's bytes from ``offset`` on."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTensor:
-    """One tensor of a source: ``dtype`` in safetensors' spelling, row-major bytes behind ``content``."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
-    content: TensorContent
 
 
 @dataclass(frozen=True, slots=True)

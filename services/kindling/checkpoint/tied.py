@@ -5,7 +5,8 @@ from typing import Final
 
 from kindling.checkpoint.manifest import LayerKind
 from kindling.checkpoint.order import layer_of
-from kindling.checkpoint.source import Source, SourceTensor
+from kindling.checkpoint.source import Source
+from kindling.checkpoint.source_tensor import SourceTensor
 
 _HEAD_NAME = re.compile(r"(.*\.)?(lm_head|embed_out|output)\.weight")
 _COMPARE_BYTES: Final = 8 * 1024 * 1024
