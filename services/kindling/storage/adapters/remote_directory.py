@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from kindling.checkpoint import Manifest, directory_name, pack, sweep_temporaries
+from kindling.checkpoint.architectures import SUPPORTED_ARCHITECTURES
 from kindling.storage.adapters.io_executor import IoExecutor
 from kindling.storage.adapters.manifest_file import read_manifest
 from kindling.storage.adapters.packed_files import PackedFiles
 from kindling.storage.adapters.packed_source import PackedSource
-from kindling.storage.domain.architectures import SUPPORTED_ARCHITECTURES
 from kindling.storage.ports import PackOrder
 
 _DELETING = ".deleting-"

@@ -10,39 +10,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from kindling.checkpoint.architectures import SUPPORTED_ARCHITECTURES
 from kindling.platform.errors import InvalidArgumentError
-
-_RUNNABLE = frozenset(
-    {
-        "CohereForCausalLM",
-        "Ernie4_5ForCausalLM",
-        "GPT2LMHeadModel",
-        "GPTNeoXForCausalLM",
-        "GemmaForCausalLM",
-        "Glm4ForCausalLM",
-        "GlmForCausalLM",
-        "GraniteForCausalLM",
-        "HeliumForCausalLM",
-        "LlamaForCausalLM",
-        "MistralForCausalLM",
-        "MixtralForCausalLM",
-        "OPTForCausalLM",
-        "Olmo2ForCausalLM",
-        "Olmo3ForCausalLM",
-        "OlmoForCausalLM",
-        "OlmoeForCausalLM",
-        "Phi3ForCausalLM",
-        "PhiForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen2MoeForCausalLM",
-        "Qwen3ForCausalLM",
-        "Qwen3MoeForCausalLM",
-        "SeedOssForCausalLM",
-        "SmolLM3ForCausalLM",
-        "Starcoder2ForCausalLM",
-    }
-)
-"""Those whose attention goes through ``AttentionInterface`` with nothing but a scale and a window, as tests prove."""
 
 _ROPE_THAT_LOOKS_AT_THE_BATCH = frozenset({"dynamic", "longrope"})
 
@@ -69,7 +38,7 @@ class ModelConfig:
 
 def supported_architectures() -> frozenset[str]:
     """Names, as in ``config.json``, of the causal language models that the engine runs."""
-    return _RUNNABLE & frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    return SUPPORTED_ARCHITECTURES & frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
 def is_supported(architecture: str) -> bool:
