@@ -21,7 +21,9 @@ from kindling.storage.adapters.remote_directory import RemoteDirectory
 from kindling.storage.adapters.ssd_directory import SsdDirectory
 from kindling.storage.catalog import Catalog
 from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.rate_limit import RateLimit
 from kindling.storage.domain.ssd_ledger import SsdLedger
+from kindling.storage.domain.tier import Tier
 from kindling.storage.evict_checkpoint import EvictCheckpoint
 from kindling.storage.hand_over import HandOver
 from kindling.storage.import_checkpoint import ImportCheckpoint
@@ -108,6 +110,7 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
         ssd=SsdDirectory(settings.cache_dir, io),
         remote=remote,
         catalog=Catalog(remote),
+        limits={Tier.SSD: RateLimit(settings.ssd_read_limit), Tier.REMOTE: RateLimit(settings.remote_read_limit)},
     )
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kindling.checkpoint.manifest import Manifest
@@ -11,7 +12,8 @@ from kindling.platform.errors import DataLossError, KindlingError, ResourceExhau
 from kindling.platform.logging import get_logger
 from kindling.storage.domain.tier import Tier
 from kindling.storage.holding import Holding
-from kindling.storage.ports import ChunkSource, PoolMemory, RemoteStore, SsdCopy
+from kindling.storage.ports import ChunkSource, RemoteStore, SsdCopy
+from kindling.storage.tiers import Tiers
 
 log = get_logger(__name__)
 _SSD_TROUBLE = (ResourceExhaustedError, UnavailableError)
@@ -32,11 +34,12 @@ class LoadPlan:
 class LoadCheckpoint:
     """Runs one :class:`LoadPlan`; what arrives goes to the holding's board, what it took to its meter."""
 
-    def __init__(self, plan: LoadPlan, memory: PoolMemory, remote: "LazyRemote", clock: Clock) -> None:
+    def __init__(self, plan: LoadPlan, tiers: Tiers, remote: "LazyRemote", clock: Clock) -> None:
         self._plan = plan
         self._holding = plan.holding
         self._layout = plan.holding.layout
-        self._memory = memory
+        self._memory = tiers.memory
+        self._limits = tiers.limits
         self._remote = remote
         self._clock = clock
         self._abandoned = False
@@ -117,10 +120,21 @@ class LoadCheckpoint:
         self._holding.meter.begin(tier, self._clock.now())
         moved = 0
         try:
-            await source.read_chunk(chunk, into, cached=cached)
+            async with self._limited(tier, self._length(chunk)):
+                await source.read_chunk(chunk, into, cached=cached)
             moved = self._length(chunk)
         finally:
             self._holding.meter.end(tier, moved, self._clock.now())
+
+    @asynccontextmanager
+    async def _limited(self, tier: Tier, size_bytes: int) -> AsyncIterator[None]:
+        """Leave no sooner than the tier's limit allows."""
+        limit = self._limits.get(tier)
+        done_at = limit.reserve(size_bytes, self._clock.now()) if limit else 0.0
+        yield
+        remaining = done_at - self._clock.now()
+        if remaining > 0:
+            await self._clock.sleep(remaining)
 
     async def _write(self, chunk: int, data: memoryview, *, cached: bool) -> None:
         if self._holding.copy is None:

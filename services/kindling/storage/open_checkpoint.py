@@ -144,7 +144,7 @@ class OpenCheckpoint:
         )
         try:
             async with self._load_turn:
-                copied = await LoadCheckpoint(plan, self._tiers.memory, remote, self._clock).run()
+                copied = await LoadCheckpoint(plan, self._tiers, remote, self._clock).run()
         finally:
             remote.close()
         if copied:

@@ -45,6 +45,8 @@ class StorageSettings(ServiceSettings):
     huge_pages: bool = Field(default=True, description="use 2 MiB pages for the pool if enough are free")
     reserve_huge_pages: bool = Field(default=False, description="raise vm.nr_hugepages for the pool; needs root")
     touch_pool: bool = Field(default=True, description="have the pool's pages present before the first load needs them")
+    ssd_read_limit: Size = Field(default=0, ge=0, description="bytes per second; 0: none. To try out a slow disk")
+    remote_read_limit: Size = Field(default=0, ge=0, description="bytes per second; 0: none. To try out a slow store")
     read_threads: int = Field(default=4, ge=1, le=64, description="chunks in flight during a load")
     socket_path: Path = Field(default=Path(), description="hand-over socket; default: storage.sock in cache_dir")
     publish_interval_seconds: float = Field(default=0.25, ge=0, description="least time between two publications")

@@ -1,5 +1,6 @@
 """The node's tiers: their books and the ports behind them, in one place for all use cases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from kindling.platform.errors import ResourceExhaustedError, UnavailableError
 from kindling.platform.logging import get_logger
 from kindling.storage.catalog import Catalog, KnownCheckpoint
 from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.rate_limit import RateLimit
 from kindling.storage.domain.ssd_ledger import SsdLedger
 from kindling.storage.domain.tier import Tier, TierResidency, TierSnapshot
 from kindling.storage.domain.traffic import BandwidthBook
@@ -26,6 +28,7 @@ class Tiers:
     remote: RemoteStore
     catalog: Catalog
     bandwidth: BandwidthBook = field(default_factory=BandwidthBook)
+    limits: Mapping[Tier, RateLimit] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
     async def recover(self) -> tuple[str, ...]:
