@@ -34,7 +34,10 @@ class FakeInstance:
 
 
 class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
-    """Starts succeed at once unless `hold` is set; `errors` are what the next starts fail with."""
+    """Starts succeed at once unless `hold` is set; `errors` are what the next starts fail with.
+
+    What is started is loaded at once unless `loading` is set before.
+    """
 
     def __init__(self, worker_id: str, slots: int = 1) -> None:
         self.worker_id = worker_id
@@ -44,6 +47,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.errors: list[KindlingError] = []
         self.released = asyncio.Event()
         self.released.set()
+        self.loading = False
         self.start_calls: list[str] = []
         self.stop_calls: list[str] = []
         self.address = ""
@@ -52,6 +56,13 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
     def hold(self) -> None:
         """Let no start finish until `released` is set."""
         self.released.clear()
+
+    def finish_load(self, loaded: bool = True) -> None:
+        """Let the load of the worker's only instance end; without ``loaded`` the instance ends with it."""
+        self.loading = False
+        if not loaded:
+            self.instances.clear()
+        self.note()
 
     def note(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -87,7 +98,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         await self.released.wait()
         instance.state = cluster_pb2.INSTANCE_STATE_READY
         self.note()
-        yield inference_pb2.StartInstanceResponse(ready=_report())
+        yield inference_pb2.StartInstanceResponse(ready=_report(complete=not self.loading))
 
     async def StopInstance(self, request: Any, _context: Any) -> Any:
         self.stop_calls.append(request.instance_id)
@@ -109,16 +120,25 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
                     checkpoint_digest=instance.digest,
                     state=instance.state,
                     generation_ids=sorted(instance.generations),
+                    report=self._report_of(instance),
                 )
                 for name, instance in self.instances.items()
             ]
             yield inference_pb2.WatchWorkerResponse(worker_id=self.worker_id, instances=running)
             await changed.wait()
 
+    def _report_of(self, instance: FakeInstance) -> checkpoint_pb2.LoadReport | None:
+        is_ready = instance.state == cluster_pb2.INSTANCE_STATE_READY
+        return _report(complete=not self.loading) if is_ready else None
 
-def _report() -> checkpoint_pb2.LoadReport:
+
+def _report(*, complete: bool) -> checkpoint_pb2.LoadReport:
     traffic = checkpoint_pb2.TierTraffic(**{"from": checkpoint_pb2.TIER_SSD}, bytes=10, seconds=0.1)
-    return checkpoint_pb2.LoadReport(traffic=[traffic], load_seconds=0.1, init_seconds=0.01, total_seconds=0.11)
+    if not complete:
+        return checkpoint_pb2.LoadReport(init_seconds=0.01, total_seconds=0.02)
+    return checkpoint_pb2.LoadReport(
+        traffic=[traffic], load_seconds=0.1, init_seconds=0.01, total_seconds=0.11, complete=True
+    )
 
 
 class FakeStorage(storage_pb2_grpc.StorageServiceServicer):

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.errors import KindlingError
+from kindling.platform.errors import CancelledError, KindlingError
 from kindling.platform.rpc.channel import open_channel
 from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2, inference_pb2_grpc
@@ -65,15 +65,33 @@ class ScriptedCheckpoint(EmptyCheckpoint):
     def __init__(self, files_directory: Path = Path("/nonexistent")) -> None:
         super().__init__()
         self.given_up = threading.Event()
+        self.waiting = threading.Event()
+        self._over = threading.Event()
+        self._error: KindlingError | None = None
         self._loaded: asyncio.Future[LoadReport] = asyncio.get_running_loop().create_future()
+
+    @property
+    def report(self) -> LoadReport | None:
+        return self._loaded.result() if self._loaded.done() and not self._loaded.exception() else None
 
     async def loaded(self) -> LoadReport:
         return await asyncio.shield(self._loaded)
 
+    def wait(self, names: Iterable[str]) -> None:
+        self.waiting.set()
+        assert self._over.wait(30)
+        if self._error is not None:
+            raise self._error
+
     def give_up(self) -> None:
         self.given_up.set()
+        if not self._over.is_set():
+            self._error = CancelledError("given up", reason="LOAD_GIVEN_UP")
+            self._over.set()
 
     def finish(self, outcome: LoadReport | KindlingError = REPORT) -> None:
+        self._error = outcome if isinstance(outcome, KindlingError) else None
+        self._over.set()
         if isinstance(outcome, KindlingError):
             self._loaded.set_exception(outcome)
         else:
@@ -133,11 +151,24 @@ class SteppedEngine(FakeEngine):
         self.closed.set()
 
 
+class HungryEngine(FakeEngine):
+    """A fake engine whose every step waits for the whole checkpoint."""
+
+    def __init__(self, checkpoint: OpenCheckpoint) -> None:
+        super().__init__()
+        self._weights = checkpoint.weights
+
+    def step(self) -> list[Token | Finished]:
+        self._weights.wait(["all"])
+        return super().step()
+
+
 @dataclass
 class EngineBench:
     """An ``EngineFactory`` that hands out what the test prepared; ``may_build`` lets it."""
 
     stepped: bool = False
+    hungry: bool = False
     error: Exception | None = None
     may_build: threading.Event = field(default_factory=threading.Event)
     building: threading.Event = field(default_factory=threading.Event)
@@ -154,8 +185,13 @@ class EngineBench:
         assert self.may_build.wait(30)
         if self.error is not None:
             raise self.error
-        self.built.append(SteppedEngine() if self.stepped else FakeEngine())
+        self.built.append(self._engine(checkpoint))
         return self.built[-1]
+
+    def _engine(self, checkpoint: OpenCheckpoint) -> FakeEngine:
+        if self.hungry:
+            return HungryEngine(checkpoint)
+        return SteppedEngine() if self.stepped else FakeEngine()
 
     @property
     def engine(self) -> SteppedEngine:
@@ -194,13 +230,17 @@ class WorkerUnderTest:
 
 @asynccontextmanager
 async def running_worker(
-    *, slots: int = 1, stepped: bool = False, clock: Clock | None = None
+    *, slots: int = 1, stepped: bool = False, clock: Clock | None = None, retry: bool = True
 ) -> AsyncIterator[WorkerUnderTest]:
     """A worker with scripted checkpoints and fake engines."""
     store, engines = ScriptedStore(), EngineBench(stepped=stepped)
     settings = WorkerSettings(node_id="node-a", engine=EngineKind.FAKE, slots=slots, grace_seconds=0)
     instances = Instances(slots=slots, checkpoints=store, engines=engines, clock=clock or SystemClock())
-    async with instances, build_server(settings, instances) as server, open_channel(server.address) as channel:
+    async with (
+        instances,
+        build_server(settings, instances) as server,
+        open_channel(server.address, retry=retry) as channel,
+    ):
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         yield WorkerUnderTest(instances, store, engines, server, channel, stub)
 

@@ -82,7 +82,7 @@ def _instance(status: InstanceStatus) -> cluster_pb2.InstanceStatus:
         state=STATE_TO_WIRE[instance.state],
         generations=status.generations,
         estimated_seconds=instance.estimated_seconds,
-        startup_seconds=report.total_seconds if report else 0.0,
+        startup_seconds=report.total_seconds if report and report.complete else 0.0,
         idle_seconds=status.idle_seconds,
-        **{"from": tier_to_wire(report.slowest_tier if report else None)},
+        **{"from": tier_to_wire(instance.slowest_tier)},
     )

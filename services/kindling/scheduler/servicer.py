@@ -63,8 +63,7 @@ def _starting(term: Term, event: Starting) -> scheduler_pb2.Starting:
 
 def _granted(term: Term, grant: Grant) -> scheduler_pb2.Granted:
     worker = term.worker(grant.instance.worker_id)
-    report = grant.instance.report
-    source = report.slowest_tier if grant.cold and report else None
+    source = grant.instance.slowest_tier if grant.cold else None
     return scheduler_pb2.Granted(
         instance_id=grant.instance.instance_id,
         worker_address=worker.address,

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 meter = metrics.get_meter(__name__)
 _startup = meter.create_histogram(
-    "kindling.instance.startup.duration", unit="s", description="Seconds from the decision until an instance computes"
+    "kindling.instance.startup.duration", unit="s", description="Seconds from the decision until an instance is loaded"
 )
 _estimate_error = meter.create_histogram(
     "kindling.estimate.error", unit="1", description="Estimated over actual startup time, less one, without its sign"
@@ -30,7 +30,7 @@ _estimate_error = meter.create_histogram(
 
 
 class Starts:
-    """The starts under way. Each ends in the view as a ready instance or as none."""
+    """The starts under way. Each ends in the view as a ready instance, whose load may go on, or as none."""
 
     def __init__(
         self, store: Store, workers: Workers, planner: Planner, desk: Desk, clock: Clock, changes: Changes, stall: float
@@ -111,9 +111,16 @@ class Starts:
         ready = self._planner.started(instance.instance_id, report, self._clock.now())
         self._changes.note()
         if ready is not None:
-            _measure(ready)
             log.info("instance_started", instance=ready.instance_id, seconds=ready.ready_at - ready.started_at)
+            if not ready.is_loading:
+                _measure(ready)
             await self._store.record_ready(ready)
+
+    async def finish_load(self, instance: Instance) -> None:
+        """Record what the start of an instance that was ready before came to."""
+        _measure(instance)
+        log.info("instance_loaded", instance=instance.instance_id)
+        await self._store.record_ready(instance)
 
     async def _fail(self, instance: Instance, error: KindlingError) -> None:
         span = trace.get_current_span()
@@ -145,8 +152,8 @@ def _reason(start: Start) -> str:
 
 
 def _measure(instance: Instance) -> None:
-    actual = instance.ready_at - instance.started_at
-    source = instance.report.slowest_tier if instance.report else None
+    actual = max(instance.ready_at - instance.started_at, instance.report.total_seconds if instance.report else 0.0)
+    source = instance.slowest_tier
     attributes = {"start": "cold", "from": source.name if source else "none"}
     _startup.record(actual, attributes)
     if actual > 0:

@@ -11,6 +11,7 @@ from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Plan, Start, Stop
+from kindling.scheduler.domain.refusals import load_broken
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Residency, Worker, WorkerReport
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
 from kindling.scheduler.roll_call import RollCall
@@ -109,10 +110,15 @@ class Term:
 
     def _hear(self, worker: Worker, report: WorkerReport) -> None:
         """Make records and worker say the same: finish what was begun, forget what is gone, stop what nobody wants."""
-        gone, strangers = self.view.apply_report(report, self.clock.now())
+        now = self.clock.now()
+        gone, strangers = self.view.apply_report(report, now)
         for instance in gone:
             log.warning("instance_vanished", instance=instance.instance_id, worker=worker.worker_id)
+            if instance.is_loading:
+                self.desk.refuse(self.planner.start_failed(instance.instance_id, load_broken(instance), now))
             self._forget(instance)
+        for instance in self.planner.loaded(worker.worker_id, now):
+            self.tasks.create_task(self._starts.finish_load(instance))
         for instance_id in strangers:
             if instance_id not in self._stops.active:
                 self.tasks.create_task(self._stops.stop_stranger(instance_id, worker))

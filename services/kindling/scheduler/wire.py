@@ -168,6 +168,7 @@ def report_from_wire(message: checkpoint_pb2.LoadReport) -> LoadReport:
         load_seconds=message.load_seconds,
         init_seconds=message.init_seconds,
         total_seconds=message.total_seconds,
+        complete=message.complete,
     )
 
 
@@ -182,6 +183,7 @@ def report_to_wire(report: LoadReport) -> checkpoint_pb2.LoadReport:
         load_seconds=report.load_seconds,
         init_seconds=report.init_seconds,
         total_seconds=report.total_seconds,
+        complete=report.complete,
     )
 
 
@@ -201,5 +203,10 @@ def progress_to_wire(progress: LoadProgress) -> checkpoint_pb2.LoadProgress:
 
 def worker_report_from_wire(message: inference_pb2.WatchWorkerResponse) -> WorkerReport:
     """Return what a worker says it runs."""
-    running = (ReportedInstance(i.instance_id, frozenset(i.generation_ids)) for i in message.instances)
-    return WorkerReport(message.worker_id, tuple(running), message.draining)
+    running = tuple(_running_from_wire(instance) for instance in message.instances)
+    return WorkerReport(message.worker_id, running, message.draining)
+
+
+def _running_from_wire(message: inference_pb2.RunningInstance) -> ReportedInstance:
+    loaded = report_from_wire(message.report) if message.report.complete else None
+    return ReportedInstance(message.instance_id, frozenset(message.generation_ids), loaded)

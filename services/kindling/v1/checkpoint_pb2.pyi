@@ -130,7 +130,7 @@ Global___TierTraffic: _TypeAlias = TierTraffic  # noqa: Y015
 
 @_typing.final
 class LoadReport(_message.Message):
-    """What a finished load was made of; the scheduler's estimates learn from it."""
+    """What a start was made of; the scheduler's estimates learn from a complete one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,15 +138,20 @@ class LoadReport(_message.Message):
     LOAD_SECONDS_FIELD_NUMBER: _builtins.int
     INIT_SECONDS_FIELD_NUMBER: _builtins.int
     TOTAL_SECONDS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     load_seconds: _builtins.float
-    """Seconds from the request to the last chunk in DRAM."""
+    """Seconds from the request to the last chunk in DRAM; 0 until complete."""
     init_seconds: _builtins.float
-    """Seconds spent building the model, as far as loading did not hide them."""
+    """Seconds spent mapping and building the model, while chunks arrived or not."""
     total_seconds: _builtins.float
-    """Seconds from the request until the instance could compute."""
+    """Seconds from the request until the instance took generations; once complete, until its last chunk was there if that
+    was later.
+    """
+    complete: _builtins.bool
+    """Whether every chunk has arrived. Before that an instance computes as far as its chunks allow."""
     @_builtins.property
     def traffic(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierTraffic]:
-        """Bytes by the tier they came from."""
+        """Bytes by the tier they came from; empty until complete."""
 
     def __init__(
         self,
@@ -155,10 +160,11 @@ class LoadReport(_message.Message):
         load_seconds: _builtins.float = ...,
         init_seconds: _builtins.float = ...,
         total_seconds: _builtins.float = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["init_seconds", b"init_seconds", "load_seconds", b"load_seconds", "total_seconds", b"total_seconds", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "init_seconds", b"init_seconds", "load_seconds", b"load_seconds", "total_seconds", b"total_seconds", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

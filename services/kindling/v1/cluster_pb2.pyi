@@ -33,7 +33,7 @@ class _InstanceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Instanc
     INSTANCE_STATE_STARTING: _InstanceState.ValueType  # 1
     """Decided and recorded; weights are on their way."""
     INSTANCE_STATE_READY: _InstanceState.ValueType  # 2
-    """Computes."""
+    """Takes generations; its last chunks may still be on their way."""
     INSTANCE_STATE_STOPPING: _InstanceState.ValueType  # 3
     """Takes no new work and ends when its generations are done."""
 
@@ -45,7 +45,7 @@ INSTANCE_STATE_UNSPECIFIED: InstanceState.ValueType  # 0
 INSTANCE_STATE_STARTING: InstanceState.ValueType  # 1
 """Decided and recorded; weights are on their way."""
 INSTANCE_STATE_READY: InstanceState.ValueType  # 2
-"""Computes."""
+"""Takes generations; its last chunks may still be on their way."""
 INSTANCE_STATE_STOPPING: InstanceState.ValueType  # 3
 """Takes no new work and ends when its generations are done."""
 Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
@@ -295,7 +295,7 @@ class InstanceStatus(_message.Message):
     estimated_seconds: _builtins.float
     """Seconds that the scheduler expected its start to take."""
     startup_seconds: _builtins.float
-    """Seconds that its start took; 0 while starting."""
+    """Seconds that its start took, to the last chunk; 0 while starting or loading."""
     idle_seconds: _builtins.float
     """Seconds without work; 0 while busy."""
     def __init__(

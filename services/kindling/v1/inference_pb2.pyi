@@ -94,7 +94,7 @@ class StartInstanceResponse(_message.Message):
 
     @_builtins.property
     def ready(self) -> _checkpoint_pb2.LoadReport:
-        """The instance computes. Terminal."""
+        """The instance takes generations; the report need not be complete. Terminal."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class RunningInstance(_message.Message):
 
     @_builtins.property
     def report(self) -> _checkpoint_pb2.LoadReport:
-        """What its start was made of; set when ready."""
+        """What its start was made of; set when ready, complete when every chunk has arrived."""
 
     def __init__(
         self,

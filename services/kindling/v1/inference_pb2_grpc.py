@@ -63,6 +63,9 @@ class InferenceServiceServicer:
 
     def StartInstance(self, request, context):
         """Starts an instance. Asking again with the same instance id joins the start under way or reports the running one.
+        It is ready as soon as it takes generations, while chunks still arrive: each layer waits for its own. The complete
+        report follows through WatchWorker. If the load fails after that, the instance's generations fail with the load's
+        error, and the instance is gone from what WatchWorker tells.
         Cancelling the call does not stop the instance; StopInstance does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -35,6 +35,9 @@ class InferenceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     StartInstance: _grpc.UnaryStreamMultiCallable[_inference_pb2.StartInstanceRequest, _inference_pb2.StartInstanceResponse]
     """Starts an instance. Asking again with the same instance id joins the start under way or reports the running one.
+    It is ready as soon as it takes generations, while chunks still arrive: each layer waits for its own. The complete
+    report follows through WatchWorker. If the load fails after that, the instance's generations fail with the load's
+    error, and the instance is gone from what WatchWorker tells.
     Cancelling the call does not stop the instance; StopInstance does.
     """
     StopInstance: _grpc.UnaryUnaryMultiCallable[_inference_pb2.StopInstanceRequest, _inference_pb2.StopInstanceResponse]
@@ -51,6 +54,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartInstance: _aio.UnaryStreamMultiCallable[_inference_pb2.StartInstanceRequest, _inference_pb2.StartInstanceResponse]  # type: ignore[assignment]
     """Starts an instance. Asking again with the same instance id joins the start under way or reports the running one.
+    It is ready as soon as it takes generations, while chunks still arrive: each layer waits for its own. The complete
+    report follows through WatchWorker. If the load fails after that, the instance's generations fail with the load's
+    error, and the instance is gone from what WatchWorker tells.
     Cancelling the call does not stop the instance; StopInstance does.
     """
     StopInstance: _aio.UnaryUnaryMultiCallable[_inference_pb2.StopInstanceRequest, _inference_pb2.StopInstanceResponse]  # type: ignore[assignment]
@@ -70,6 +76,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.StartInstanceResponse], _abc.AsyncIterator[_inference_pb2.StartInstanceResponse]]:
         """Starts an instance. Asking again with the same instance id joins the start under way or reports the running one.
+        It is ready as soon as it takes generations, while chunks still arrive: each layer waits for its own. The complete
+        report follows through WatchWorker. If the load fails after that, the instance's generations fail with the load's
+        error, and the instance is gone from what WatchWorker tells.
         Cancelling the call does not stop the instance; StopInstance does.
         """
 

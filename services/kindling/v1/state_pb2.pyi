@@ -93,6 +93,7 @@ class WorkerRecord(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    INIT_SECONDS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's id: `node/worker`."""
     node_id: _builtins.str
@@ -103,6 +104,8 @@ class WorkerRecord(_message.Message):
     """Its device, for instance `cpu` or `cuda:0`."""
     slots: _builtins.int
     """Instances it can run at once."""
+    init_seconds: _builtins.float
+    """Seconds that building a small model took when the worker started: what a start costs at least. 0 if not measured."""
     def __init__(
         self,
         *,
@@ -111,10 +114,11 @@ class WorkerRecord(_message.Message):
         address: _builtins.str = ...,
         device: _builtins.str = ...,
         slots: _builtins.int = ...,
+        init_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "init_seconds", b"init_seconds", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,7 +242,7 @@ class InstanceRecord(_message.Message):
 
     @_builtins.property
     def report(self) -> _checkpoint_pb2.LoadReport:
-        """What the start was made of; set when ready."""
+        """What the start was made of; set when ready, complete when every chunk has arrived."""
 
     def __init__(
         self,

@@ -22,8 +22,13 @@ class OpenCheckpoint(Protocol):
         """Directory of its small files: configuration, tokenizer."""
         ...
 
+    @property
+    def report(self) -> LoadReport | None:
+        """What ``loaded`` returns, once every byte is there."""
+        ...
+
     async def loaded(self) -> LoadReport:
-        """Return when every byte is there; ``init_seconds`` and ``total_seconds`` of the report are not set yet.
+        """Return when every byte is there; only ``traffic`` and ``load_seconds`` of the report are set.
 
         Raises:
             KindlingError: what the load failed with.

@@ -106,6 +106,7 @@ def report_to_wire(report: LoadReport) -> checkpoint_pb2.LoadReport:
         load_seconds=report.load_seconds,
         init_seconds=report.init_seconds,
         total_seconds=report.total_seconds,
+        complete=report.complete,
     )
 
 

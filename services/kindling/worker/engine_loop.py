@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
-from kindling.platform.errors import AlreadyExistsError, InternalError, KindlingError, UnavailableError
+from kindling.platform.errors import AlreadyExistsError, CancelledError, InternalError, KindlingError, UnavailableError
 from kindling.worker.domain.generation import Finished, GenerationRequest, Token
 from kindling.worker.domain.stats import EngineStats
 from kindling.worker.ports import Engine
@@ -18,8 +18,9 @@ Command = Callable[[], bool]
 class EngineLoop:
     """Owns an engine and the one thread that may touch it.
 
-    Made and used on one event loop. An engine whose step fails stops for good: every open stream raises the error,
-    ``wait_closed`` raises it too, and later calls of ``generate`` raise it again. ``close`` closes the engine.
+    Made and used on one event loop; ``stopped`` is set once the engine is closed. An engine whose step fails stops for
+    good: every open stream raises the error, ``wait_closed`` raises it too, and later calls of ``generate`` raise it
+    again. ``close`` closes the engine.
     """
 
     def __init__(self, engine: Engine, *, name: str = "engine") -> None:
@@ -31,7 +32,7 @@ class EngineLoop:
         self._closing = False
         self._stats = engine.stats
         self._event_loop = asyncio.get_running_loop()
-        self._stopped = asyncio.Event()
+        self.stopped = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._thread: Future[None] = self._executor.submit(self._run)
         self._thread.add_done_callback(self._post_stopped)
@@ -73,15 +74,25 @@ class EngineLoop:
         self._inbox.put(functools.partial(self._cancel, generation_id))
 
     async def close(self) -> None:
-        """Stop after the step under way, close the engine, end open streams with UnavailableError; idempotent."""
+        """Stop after the step under way, close the engine, end open streams with UnavailableError; idempotent.
+
+        A step that waits for weights must have been given up before. Its CancelledError is no failure then.
+        """
         if not self._closing:
             self._closing = True
             self._inbox.put(_stop)
-        await self._stopped.wait()
+        await self.stopped.wait()
+
+    def fail(self, error: KindlingError) -> None:
+        """Stop for good as if a step had failed with ``error``; nothing changes if the loop has stopped already."""
+        if not self._closing:
+            self._failure = error
+            self._end_streams()
+            self._inbox.put(_stop)
 
     async def wait_closed(self) -> None:
         """Return when the loop was closed; raise the error that made it fail if it failed."""
-        await self._stopped.wait()
+        await self.stopped.wait()
         if self._failure is not None:
             raise self._failure
 
@@ -153,13 +164,16 @@ class EngineLoop:
             stream.put(event)
 
     def _stop(self, cause: BaseException | None) -> None:
-        if cause is not None:
-            self._failure = _failure(cause)
-        self._closing = True
+        if cause is not None and not (self._closing and isinstance(cause, CancelledError)):
+            self._failure = self._failure or _failure(cause)
         self._executor.shutdown(wait=False)
+        self._end_streams()
+        self.stopped.set()
+
+    def _end_streams(self) -> None:
+        self._closing = True
         for stream in self._streams.values():
             stream.fail(self._failure or _closed_error())
-        self._stopped.set()
 
 
 class _Stream:

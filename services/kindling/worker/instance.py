@@ -1,4 +1,8 @@
-"""One running model: from the checkpoint's lease to the engine's end."""
+"""One running model: from the checkpoint's lease to the engine's end.
+
+An instance is ready as soon as its engine is built. Its chunks may still arrive then: the engine waits for those of
+each layer, and if they do not come, every generation fails with what the load failed with.
+"""
 
 import asyncio
 import dataclasses
@@ -27,7 +31,9 @@ from kindling.worker.ports import Engine
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 _startup = metrics.get_meter(__name__).create_histogram(
-    "kindling.instance.startup.duration", unit="s", description="From the request to an instance that computes"
+    "kindling.instance.startup.duration",
+    unit="s",
+    description="From the request to an instance that has all its weights",
 )
 
 
@@ -60,6 +66,7 @@ class Instance:
         self._progress = LoadProgress()
         self._report: LoadReport | None = None
         self._loop: EngineLoop | None = None
+        self._checkpoint: OpenCheckpoint | None = None
 
     @property
     def view(self) -> InstanceView:
@@ -68,7 +75,7 @@ class Instance:
         return InstanceView(self.spec, self.state, generation_ids, self._report)
 
     async def follow_start(self) -> AsyncIterator[LoadProgress | LoadReport]:
-        """Tell how far the start is at every change, and end with the report of it.
+        """Tell how far the start is at every change, and end with the report of it, complete or not.
 
         Raises:
             KindlingError: what the start failed with, after everything it held was given back.
@@ -104,15 +111,16 @@ class Instance:
         """Take no new work and return when the instance is gone.
 
         Running generations may end by themselves for ``grace_seconds`` (None: as long as they need), then they are
-        cancelled. A start under way is given up at once.
+        cancelled. A start under way is given up at once, and so is a load that no generation waits for.
         """
         was_starting = self.state is InstanceState.STARTING
         self.state = InstanceState.STOPPING
         self._note_change()
         if was_starting:
             self._life.cancel()
-        elif self._loop is not None:
+        elif self._loop is not None and self._checkpoint is not None:
             await wait_at_most(self._idle, self._clock, grace_seconds)
+            self._checkpoint.give_up()
             await _end(self._loop)
         await self.gone.wait()
 
@@ -134,20 +142,42 @@ class Instance:
         """Start, compute until stopped, and give everything back."""
         async with AsyncExitStack() as resources:
             attributes = {"kindling.instance.id": self.spec.instance_id, "kindling.model": self.spec.model}
+            began = self._clock.now()
             with tracer.start_as_current_span("worker.start_instance", attributes=attributes):
-                loop = await self._start(resources)
+                checkpoint, loop = await self._start(resources, began)
+            async with asyncio.TaskGroup() as tasks:
+                load = tasks.create_task(self._finish_load(checkpoint, loop, began))
+                await loop.stopped.wait()
+                load.cancel()
             await loop.wait_closed()
 
-    async def _start(self, resources: AsyncExitStack) -> EngineLoop:
-        began = self._clock.now()
+    async def _start(self, resources: AsyncExitStack, began: float) -> tuple[OpenCheckpoint, EngineLoop]:
         checkpoint = await resources.enter_async_context(self._checkpoints.open(self.spec.digest, self._advance))
+        opened = self._clock.now()
         loop = EngineLoop(await self._build(checkpoint), name=self.spec.instance_id)
         resources.push_async_callback(loop.close)
-        report = await checkpoint.loaded()
-        total = self._clock.now() - began
-        init = max(0.0, total - report.load_seconds)
-        self._become_ready(loop, dataclasses.replace(report, init_seconds=init, total_seconds=total))
-        return loop
+        resources.callback(checkpoint.give_up)
+        now = self._clock.now()
+        report = LoadReport(init_seconds=now - opened, total_seconds=now - began)
+        self._become_ready(checkpoint, loop, report)
+        return checkpoint, loop
+
+    async def _finish_load(self, checkpoint: OpenCheckpoint, loop: EngineLoop, began: float) -> None:
+        """Complete the report when every byte is there; without them the engine can only fail."""
+        try:
+            loaded = await checkpoint.loaded()
+        except KindlingError as error:
+            loop.fail(error)
+        else:
+            self._complete(loaded, self._clock.now() - began)
+
+    def _complete(self, loaded: LoadReport, seconds: float) -> None:
+        assert self._report is not None, "an instance is ready before its load is waited for"
+        if not self._report.complete:
+            self._report = _completed(self._report, loaded, seconds)
+            self._note_change()
+        _startup.record(self._report.total_seconds)
+        log.info("instance_loaded", instance_id=self.spec.instance_id, seconds=self._report.total_seconds)
 
     async def _build(self, checkpoint: OpenCheckpoint) -> Engine:
         """Build the engine on a thread of its own, while bytes arrive."""
@@ -162,11 +192,12 @@ class Instance:
                 raise
             return _engine_of(building)
 
-    def _become_ready(self, loop: EngineLoop, report: LoadReport) -> None:
+    def _become_ready(self, checkpoint: OpenCheckpoint, loop: EngineLoop, report: LoadReport) -> None:
+        self._checkpoint = checkpoint
         self._loop = loop
-        self._report = report
+        loaded = checkpoint.report
+        self._report = report if loaded is None else _completed(report, loaded, report.total_seconds)
         self.state = InstanceState.READY
-        _startup.record(report.total_seconds)
         log.info(
             "instance_started", instance_id=self.spec.instance_id, model=self.spec.model, seconds=report.total_seconds
         )
@@ -178,6 +209,7 @@ class Instance:
 
     def _mark_gone(self, _life: asyncio.Task[None]) -> None:
         self._loop = None
+        self._checkpoint = None
         self.gone.set()
         self._note_change()
 
@@ -219,6 +251,12 @@ def _engine_of(building: Future[Engine]) -> Engine:
         reason="ENGINE_BUILD_FAILED",
         metadata={"cause": type(cause).__name__},
     ) from cause
+
+
+def _completed(report: LoadReport, loaded: LoadReport, seconds: float) -> LoadReport:
+    return dataclasses.replace(
+        loaded, init_seconds=report.init_seconds, total_seconds=max(report.total_seconds, seconds), complete=True
+    )
 
 
 def _discard(building: Future[Engine]) -> None:

@@ -31,14 +31,14 @@ node_facts = st.fixed_dictionaries(
 
 
 def by_brute_force(facts: dict[str, float]) -> float:
-    """The startup time, chunk by chunk."""
-    seconds = 0.5
+    """The startup time, chunk by chunk; the model is built meanwhile, in half a second."""
+    seconds = 0.0
     for chunk in range(CHUNKS):
         if chunk < facts["dram"]:
             continue
         path = [facts["speed_ssd"]] if chunk < facts["ssd"] else [facts["speed_ssd"], facts["speed_remote"]]
         seconds += CHUNK_BYTES / min(path)
-    return seconds
+    return max(seconds, 0.5)
 
 
 @given(st.lists(node_facts, min_size=1, max_size=6))

@@ -22,7 +22,14 @@ def node_from_record(record: state_pb2.NodeRecord) -> Node:
 
 def worker_from_record(record: state_pb2.WorkerRecord) -> Worker:
     """Return a worker as it registered; one that says nothing of slots has one."""
-    return Worker(record.worker_id, record.node_id, record.address, record.device or "cpu", record.slots or 1)
+    return Worker(
+        worker_id=record.worker_id,
+        node_id=record.node_id,
+        address=record.address,
+        device=record.device or "cpu",
+        slots=record.slots or 1,
+        init_seconds=record.init_seconds,
+    )
 
 
 def residency_from_record(record: state_pb2.ResidencyRecord) -> Residency:

@@ -29,8 +29,8 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The startup time: queue, load and init, one after the other."""
-        return self.queue_seconds + self.load_seconds + self.init_seconds
+        """The startup time: the model is built while its weights arrive, once the loads before it are over."""
+        return self.queue_seconds + max(self.load_seconds, self.init_seconds)
 
 
 def estimate(
@@ -42,7 +42,7 @@ def estimate(
         worker_id=worker.worker_id,
         queue_seconds=_queue_seconds(view, worker, now),
         load_seconds=sum(count / _path_bandwidth(view, worker, tier, assumptions) for tier, count in missing.items()),
-        init_seconds=view.init_seconds(checkpoint.digest, assumptions.init_seconds),
+        init_seconds=view.init_seconds(checkpoint.digest, worker.init_seconds or assumptions.init_seconds),
         source=max(missing, default=None),
     )
 
@@ -74,6 +74,6 @@ def _queue_seconds(view: ClusterView, worker: Worker, now: float) -> float:
         instance
         for other in on_node
         for instance in view.instances_on(other.worker_id)
-        if instance.state is InstanceState.STARTING
+        if instance.state is InstanceState.STARTING or instance.is_loading
     )
     return sum(max(0.0, instance.started_at + instance.estimated_seconds - now) for instance in starting)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kindling.scheduler.domain.values import WorkerReport
+from kindling.scheduler.domain.values import LoadReport, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +24,8 @@ class Link:
         if self.report is None:
             return frozenset()
         return frozenset(instance.instance_id for instance in self.report.instances)
+
+    def loaded(self, instance_id: str) -> LoadReport | None:
+        """The complete report of an instance's start, if the worker has told it."""
+        instances = self.report.instances if self.report else ()
+        return next((one.loaded for one in instances if one.instance_id == instance_id), None)

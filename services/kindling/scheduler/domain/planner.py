@@ -70,18 +70,32 @@ class Planner:
     # What becomes of starts
 
     def started(self, instance_id: str, report: LoadReport, now: float) -> Instance | None:
-        """An instance computes; returns it as it is now, or none if it was given up meanwhile."""
+        """An instance takes generations; returns it as it is now, or none if it was given up meanwhile."""
         instance = self.view.instances.get(instance_id)
         if instance is None or instance.state is not InstanceState.STARTING:
             return None
-        ready = replace(instance, state=InstanceState.READY, ready_at=now, report=report)
+        loaded = self.view.link(instance.worker_id).loaded(instance_id)  # it may have been told before
+        ready = replace(instance, state=InstanceState.READY, ready_at=now, report=loaded or report)
         self.view.put_instance(ready, now)
         self.view.grants.touch(instance_id, now)
-        self.troubles.clear(instance.model)
+        if not ready.is_loading:
+            self.troubles.clear(instance.model)
         return ready
 
+    def loaded(self, worker_id: str, now: float) -> list[Instance]:
+        """Take over which instances the worker says are loaded; returns those of which that is new."""
+        link = self.view.link(worker_id)
+        news = []
+        for instance in self.view.instances_on(worker_id):
+            report = link.loaded(instance.instance_id)
+            if report is not None and instance.is_loading:
+                news.append(replace(instance, report=report))
+                self.view.put_instance(news[-1], now)
+                self.troubles.clear(instance.model)
+        return news
+
     def start_failed(self, instance_id: str, error: KindlingError, now: float) -> list[Refusal]:
-        """A start failed; returns who is refused because there is no point in trying again."""
+        """A start failed, or the load after it; returns who is refused as there is no point in trying again."""
         instance = self.view.remove_instance(instance_id)
         if instance is None or instance.model not in self.view.models:
             return []
@@ -144,6 +158,7 @@ class Planner:
             worker_id=placement.worker_id,
             state=InstanceState.STARTING,
             estimated_seconds=placement.seconds,
+            source=placement.source,
             started_at=now,
         )
         self.view.put_instance(instance, now)

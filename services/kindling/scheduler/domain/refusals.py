@@ -7,7 +7,7 @@ from kindling.platform.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from kindling.scheduler.domain.values import Model
+from kindling.scheduler.domain.values import Instance, Model
 
 _RETRY_SECONDS = 5.0
 
@@ -49,6 +49,16 @@ def no_workers() -> UnavailableError:
         "no worker is there to run a model; start one, or see `kindling status` for what became of them",
         reason="NO_WORKERS",
         retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def load_broken(instance: Instance) -> UnavailableError:
+    """An instance ended by itself before its weights were there."""
+    return UnavailableError(
+        f"{instance.instance_id} ended on {instance.worker_id} before its checkpoint was loaded; that worker's log has "
+        "the reason",
+        reason="LOAD_BROKEN",
+        metadata={"instance_id": instance.instance_id, "worker_id": instance.worker_id},
     )
 
 

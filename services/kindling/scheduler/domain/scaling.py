@@ -41,8 +41,8 @@ def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
 
 
 def is_spare(view: ClusterView, instance: Instance) -> bool:
-    """Whether a ready instance has no work and its model's ``min_instances`` are there without it."""
-    if instance.state is not InstanceState.READY or view.is_busy(instance):
+    """Whether an instance that is ready and loaded has no work, and ``min_instances`` are there without it."""
+    if instance.state is not InstanceState.READY or instance.is_loading or view.is_busy(instance):
         return False
     model = view.models.get(instance.model)
     if model is None:

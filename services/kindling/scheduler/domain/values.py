@@ -91,6 +91,7 @@ class Worker:
     address: str
     device: str = "cpu"
     slots: int = 1
+    init_seconds: float = 0.0  # what building a small model took; 0 if it was not measured
 
     @property
     def device_tier(self) -> Tier:
@@ -118,12 +119,13 @@ class TierTraffic:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a finished start was made of."""
+    """What a start was made of; where the bytes came from, and how long they took, is known once it is ``complete``."""
 
     traffic: tuple[TierTraffic, ...] = ()
     load_seconds: float = 0.0
     init_seconds: float = 0.0
     total_seconds: float = 0.0
+    complete: bool = False
 
     @property
     def slowest_tier(self) -> Tier | None:
@@ -142,7 +144,10 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One model in one worker. ``create_time`` is seconds since the epoch, other times are on the monotonic clock."""
+    """One model in one worker. ``create_time`` is seconds since the epoch, other times are on the monotonic clock.
+
+    ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready.
+    """
 
     instance_id: str
     model: str
@@ -154,14 +159,26 @@ class Instance:
     started_at: float = NEVER
     ready_at: float = NEVER
     report: LoadReport | None = None
+    source: Tier | None = None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it takes generations while its last weights are still on their way."""
+        return self.state is InstanceState.READY and self.report is not None and not self.report.complete
+
+    @property
+    def slowest_tier(self) -> Tier | None:
+        """The slowest tier that its weights came from, or are expected from until that is known."""
+        return self.report.slowest_tier if self.report and self.report.complete else self.source
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedInstance:
-    """An instance as its worker sees it."""
+    """An instance as its worker sees it; the report is there once it is complete."""
 
     instance_id: str
     generation_ids: frozenset[str] = frozenset()
+    loaded: LoadReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

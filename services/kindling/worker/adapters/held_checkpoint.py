@@ -39,9 +39,9 @@ class HeldCheckpoint:
         on_progress(self._progress)
 
     @property
-    def is_loaded(self) -> bool:
-        """Whether every byte is there."""
-        return self._report is not None
+    def report(self) -> LoadReport | None:
+        """What the load was made of, once every byte is there."""
+        return self._report
 
     async def loaded(self) -> LoadReport:
         """Return when every byte is there; raise what the load failed with."""

@@ -33,6 +33,11 @@ class EmptyCheckpoint:
     def wait(self, names: Iterable[str]) -> None:
         """Return at once."""
 
+    @property
+    def report(self) -> LoadReport | None:
+        """A report of nothing."""
+        return LoadReport()
+
     async def loaded(self) -> LoadReport:
         """Return a report of nothing."""
         return LoadReport()

@@ -96,7 +96,7 @@ class StorageClient:
         backoff = Backoff(self._clock, LONGEST_PAUSE_SECONDS)
         error = await self._follow(call, checkpoint)
         checkpoint.fail(error)
-        while checkpoint.is_loaded:
+        while checkpoint.report is not None:
             log.warning("lease_lost", digest=checkpoint.manifest.digest, reason=error.reason, message=error.message)
             await backoff.pause()
             error = await self._hold_again(checkpoint, backoff)

@@ -50,21 +50,22 @@ class TierTraffic:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a finished start was made of.
+    """What a start was made of; ``traffic`` and ``load_seconds`` say nothing until it is ``complete``.
 
-    ``load_seconds`` is to the last chunk in memory, ``init_seconds`` what building the model took after that,
-    ``total_seconds`` until the instance could compute.
+    ``load_seconds`` is to the last chunk in memory, ``init_seconds`` what mapping and building the model took,
+    ``total_seconds`` until the instance took generations or, once complete, until the last chunk if that was later.
     """
 
     traffic: tuple[TierTraffic, ...] = ()
     load_seconds: float = 0.0
     init_seconds: float = 0.0
     total_seconds: float = 0.0
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceView:
-    """An instance at one moment; ``report`` is there from when it is ready."""
+    """An instance at one moment; ``report`` is there from when it is ready, complete from when all is loaded."""
 
     spec: InstanceSpec
     state: InstanceState

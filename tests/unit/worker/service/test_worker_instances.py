@@ -33,7 +33,7 @@ from support.worker_service import (
 
 async def test_start_reports_progress_and_ends_ready() -> None:
     async with running_worker() as worker:
-        worker.store.holding = True
+        worker.engines.may_build.clear()
         call = worker.stub.StartInstance(start_request())
         await read(call)
         await worker.store.entered.wait()
@@ -44,8 +44,9 @@ async def test_start_reports_progress_and_ends_ready() -> None:
         progress = events[-1].progress
         assert (progress.loaded_bytes, progress.total_bytes) == (40, 100)
         assert getattr(progress, "from") == checkpoint_pb2.TIER_REMOTE
-        await _finish_load(worker)
+        worker.engines.may_build.set()
         rest = [event async for event in _iterate(call)]
+    assert rest[-1].ready.complete
     assert rest[-1].ready.load_seconds == REPORT.load_seconds
     assert rest[-1].ready.traffic[0].bytes == 100
     assert rest[-1].ready.total_seconds >= rest[-1].ready.init_seconds >= 0
@@ -53,11 +54,11 @@ async def test_start_reports_progress_and_ends_ready() -> None:
 
 async def test_start_joins_the_start_under_way() -> None:
     async with running_worker() as worker:
-        worker.store.holding = True
+        worker.engines.may_build.clear()
         first, second = worker.stub.StartInstance(start_request()), worker.stub.StartInstance(start_request())
         await read(first)
         await read(second)
-        await _finish_load(worker)
+        worker.engines.may_build.set()
         for call in (first, second):
             events = [event async for event in _iterate(call)]
             assert events[-1].HasField("ready")
@@ -68,11 +69,11 @@ async def test_start_joins_the_start_under_way() -> None:
 
 async def test_cancelling_the_start_call_does_not_stop_the_start() -> None:
     async with running_worker() as worker:
-        worker.store.holding = True
+        worker.engines.may_build.clear()
         call = worker.stub.StartInstance(start_request())
         await read(call)
         call.cancel()
-        await _finish_load(worker)
+        worker.engines.may_build.set()
         assert (await worker.start()).HasField("ready")
         assert worker.store.opened == [DIGEST]
 
@@ -120,21 +121,6 @@ async def test_a_checkpoint_that_cannot_be_opened_fails_the_start_and_frees_the_
         await _expect_failed_start(worker, type(error), error.reason)
         worker.store.error = None
         assert (await worker.start("m-2")).HasField("ready")
-
-
-async def test_a_load_that_breaks_fails_the_start_and_frees_everything() -> None:
-    async with running_worker(stepped=True) as worker:
-        worker.store.holding = True
-        call = worker.stub.StartInstance(start_request())
-        await _built(worker)
-        worker.store.held[0].finish(DataLossError("chunk 3 is bad", reason="CHUNK_CORRUPT", metadata={"chunk": "3"}))
-        with pytest.raises(DataLossError) as caught, remote_errors("the worker"):
-            async for _ in _iterate(call):
-                pass
-        assert caught.value.metadata["chunk"] == "3"
-        assert worker.engines.engine.closed.is_set()
-        assert not worker.store.held
-        assert not worker.instances.view.instances
 
 
 @pytest.mark.parametrize(
@@ -262,15 +248,6 @@ def start_request(instance_id: str = "m-1") -> inference_pb2.StartInstanceReques
 async def _iterate(call: grpc.aio.UnaryStreamCall):  # type: ignore[no-untyped-def,type-arg]
     while (event := await call.read()) is not grpc.aio.EOF:
         yield event
-
-
-async def _built(worker: WorkerUnderTest) -> None:
-    await asyncio.to_thread(worker.engines.building.wait)
-
-
-async def _finish_load(worker: WorkerUnderTest) -> None:
-    await _built(worker)
-    worker.store.held[0].finish()
 
 
 async def _stopping(worker: WorkerUnderTest) -> None:
