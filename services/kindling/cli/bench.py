@@ -1,21 +1,19 @@
 """`kindling bench`: what Kindling itself costs, measured on this machine."""
 
+import tempfile
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kindling.bench.load.options import LoadOptions, Part
 from kindling.cli.cluster import LocalCluster, local_cluster
 from kindling.cli.options import ClusterOptions, EngineKind
 from kindling.cli.ports import free_ports
+from kindling.cli.values import parse_bytes
 
 app = typer.Typer(no_args_is_help=True, help="Measure what Kindling itself costs on this machine.")
-
-
-@app.callback()
-def bench() -> None:
-    """Keep `gateway` a subcommand although it is the only one."""
 
 
 @app.command()
@@ -26,6 +24,31 @@ def gateway(
     from kindling.bench.gateway import run
 
     raise typer.Exit(run(_fake_cluster, json))
+
+
+@app.command()
+def load(
+    size: Annotated[str, typer.Option(help="Size of the checkpoint to load, in bf16.")] = "4GiB",
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="PATH", help="Draw a bar chart there.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 5,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Make the checkpoints below this; must be on the SSD.")
+    ] = None,
+    only: Annotated[
+        list[Part] | None, typer.Option(help="Measure this part alone; may be given several times.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the checkpoints on the disk.")] = False,
+) -> None:
+    """Measure how fast a checkpoint loads from each tier, beside other loaders and the limits of the hardware.
+
+    Takes up to eight times SIZE of disk and, as root, drops the page cache and borrows huge pages for as long as it
+    runs. Install the other loaders with the extra `bench`; those that are missing are listed.
+    """
+    from kindling.bench.load.command import run
+
+    place = Path(tempfile.mkdtemp(prefix="kindling-bench-", dir=directory))
+    run(LoadOptions(parse_bytes(size), rounds, place, frozenset(only or Part), keep), json, png)
 
 
 def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
