@@ -8,7 +8,7 @@ from kindling.cli.options import EngineKind
 from support.cluster import RunningCluster, cluster_options, running_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     options = cluster_options(
         tmp_path_factory.mktemp("cluster"), workers_per_node=2, schedulers=1, engine=EngineKind.TRANSFORMERS

@@ -88,6 +88,7 @@ async def test_a_child_that_keeps_dying_is_restarted_with_growing_pauses(tmp_pat
 
 
 async def test_a_killed_child_is_restarted_until_it_is_stopped(tmp_path):
+    others = psutil.Process().children()  # those of fixtures that outlive this test
     child = python_child(tmp_path, "import time; time.sleep(1000)")
     await child.start()
     killed, noticed = child.process, asyncio.Event()
@@ -98,7 +99,8 @@ async def test_a_killed_child_is_restarted_until_it_is_stopped(tmp_path):
         # Stopping in the middle of the pause before a restart must not leave the next process behind.
         await child.stop(grace_seconds=10)
         supervision.cancel()
-    assert not [one for one in psutil.Process().children() if one.pid != killed.pid and one.status() != "zombie"]
+    left = [one for one in psutil.Process().children() if one.pid != killed.pid and one.status() != "zombie"]
+    assert left == others
 
 
 async def test_nothing_starts_after_stop(tmp_path):

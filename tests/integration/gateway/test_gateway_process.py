@@ -55,6 +55,7 @@ async def test_metrics_follow_the_genai_conventions_and_sigterm_ends_it():
     ):
         url = f"http://{await started_at(process)}"
         answer = await client.post(f"{url}/v1/chat/completions", json=BODY)
+        assert answer.status_code == 200, answer.text
         assert answer.json()["choices"][0]["message"]["content"] == REPLY
         metrics = (await client.get(f"{url}/metrics")).text
         for name in (

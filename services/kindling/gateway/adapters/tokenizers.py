@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ class TokenizerCache:
         self._capacity = capacity
         self._loads: OrderedDict[str, asyncio.Task[TransformersTokenizer]] = OrderedDict()
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenizer")
+        self._library: Future[None] | None = None
 
     async def get(self, model: ModelInfo) -> TransformersTokenizer:
         """Return the tokenizer of the model's checkpoint; see the port."""
@@ -40,7 +41,7 @@ class TokenizerCache:
 
     async def __aenter__(self) -> Self:
         # Seconds that the first request of a cold start would otherwise wait for.
-        self._executor.submit(import_library)
+        self._library = self._executor.submit(import_library)
         return self
 
     async def __aexit__(
@@ -53,6 +54,9 @@ class TokenizerCache:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, files)
 
     def _read(self, files: dict[str, bytes]) -> TransformersTokenizer:
+        # The library's lazy modules break when two threads import them at once.
+        if self._library is not None:
+            self._library.result()
         with tempfile.TemporaryDirectory(prefix="kindling-tokenizer-") as name:
             directory = Path(name)
             for path, content in files.items():
