@@ -36,6 +36,7 @@ class EvictCheckpoint:
                 return Evicted(0, sum(tier.size_bytes for tier in held))
             dropped = sum([await self._drop(digest, tier.tier) for tier in held])
         self._publisher.note(digest)
+        await self._publisher.publish_and_wait()  # a placement that follows the answer must not count on what is gone
         log.info("checkpoint_evicted", digest=digest, dropped_bytes=dropped, keep=keep.name)
         return Evicted(dropped, 0)
 
@@ -59,6 +60,7 @@ class EvictCheckpoint:
             raise NotFoundError(
                 f"there is no checkpoint {digest}", reason="CHECKPOINT_NOT_FOUND", metadata={"digest": digest}
             )
+        await self._publisher.publish_and_wait()
         log.info("checkpoint_deleted", digest=digest)
 
     async def _forget(self, digest: str) -> None:

@@ -37,8 +37,8 @@ LeaseEvent = Arrival | Loaded | Closed
 class Holding:
     """Exists while there is a lease or a load, and is ``gone`` afterwards.
 
-    ``copy`` is the SSD copy that chunks without a buffer live in, or that a load reads or writes. A ``doomed`` one
-    takes no more leases: its load failed or was cancelled.
+    ``copy`` is the SSD copy that chunks without a buffer live in, or that a load reads or writes; it is abandoned when
+    the disk fails under it. A ``doomed`` holding takes no more leases: its load failed or was cancelled.
     """
 
     known: KnownCheckpoint
@@ -48,6 +48,7 @@ class Holding:
     files_directory: Path
     copy: SsdCopy | None
     copy_is_sealed: bool
+    copy_is_abandoned: bool = False
     leases: dict[str, "Lease"] = field(default_factory=dict)
     load: "asyncio.Task[None] | None" = None
     doomed: bool = False

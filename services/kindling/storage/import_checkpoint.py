@@ -10,6 +10,7 @@ from pathlib import Path
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.errors import InvalidArgumentError, KindlingError, UnimplementedError
 from kindling.platform.logging import get_logger
+from kindling.storage.contained import outcome
 from kindling.storage.ports import PackOrder
 from kindling.storage.settings import file_uri_path
 from kindling.storage.tiers import Tiers
@@ -96,16 +97,18 @@ class ImportCheckpoint:
             cancelled=work.stop.is_set,
         )
         try:
-            work.manifest = await self._tiers.remote.pack(key[0], order)
-            self._tiers.catalog.add(work.manifest)
-            log.info("checkpoint_imported", digest=work.manifest.digest, source=str(key[0]))
-        except KindlingError as error:
-            work.error = error
-            log.warning("import_failed", source=str(key[0]), reason=error.reason, error=error.message)
+            work.error = await outcome(self._pack_into(work, key[0], order), f"importing {key[0]}")
+            if work.error is not None:
+                log.warning("import_failed", source=str(key[0]), reason=work.error.reason, error=work.error.message)
         finally:
             if self._running.get(key) is work:
                 del self._running[key]
             work.notify()
+
+    async def _pack_into(self, work: _Import, source: Path, order: PackOrder) -> None:
+        work.manifest = await self._tiers.remote.pack(source, order)
+        self._tiers.catalog.add(work.manifest)
+        log.info("checkpoint_imported", digest=work.manifest.digest, source=str(source))
 
     def _remember(self, request_id: str, manifest: Manifest) -> None:
         if request_id:

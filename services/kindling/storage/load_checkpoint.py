@@ -42,10 +42,9 @@ class LoadCheckpoint:
         self._limits = tiers.limits
         self._remote = remote
         self._clock = clock
-        self._abandoned = False
 
-    async def run(self) -> bool:
-        """Return when every chunk can be read: whether the SSD copy, if it is new, has them all too.
+    async def run(self) -> None:
+        """Return when every chunk can be read, and the SSD copy, if it is new, has them all too (or was abandoned).
 
         Raises DataLossError if a chunk is bad at every tier. When cancelled, chunks in flight are finished first.
         """
@@ -58,11 +57,12 @@ class LoadCheckpoint:
                     lanes.create_task(self._lane(chunks))
         except* KindlingError as group:
             raise _first_error(group) from None
-        return self._writing
 
     @property
     def _writing(self) -> bool:
-        return self._holding.copy is not None and not self._holding.copy_is_sealed and not self._abandoned
+        return (
+            self._holding.copy is not None and not self._holding.copy_is_sealed and not self._holding.copy_is_abandoned
+        )
 
     async def _lane(self, chunks: Iterator[int]) -> None:
         staging = _Staging(self._memory.buffer_bytes, self._layout.geometry.chunk_bytes)
@@ -85,14 +85,17 @@ class LoadCheckpoint:
         self._plan.on_arrival()
 
     async def _read(self, chunk: int, into: memoryview, *, cached: bool) -> Tier:
-        if self._holding.copy is not None and self._holding.copy_is_sealed:
-            try:
-                await self._metered(Tier.SSD, self._holding.copy, chunk, into, cached=cached)
-            except DataLossError as error:
-                log.warning("ssd_chunk_rejected", digest=self._holding.digest, chunk=chunk, error=error.message)
-                return await self._repair(self._holding.copy, chunk, into, cached=cached)
-            return Tier.SSD
-        return await self._read_remote(chunk, into)
+        copy = self._holding.copy
+        if copy is None or not copy.has_chunk(chunk):
+            return await self._read_remote(chunk, into)
+        try:
+            await self._metered(Tier.SSD, copy, chunk, into, cached=cached)
+        except DataLossError as error:
+            log.warning("ssd_chunk_rejected", digest=self._holding.digest, chunk=chunk, error=error.message)
+            if not self._holding.copy_is_sealed:
+                return await self._read_remote(chunk, into)
+            return await self._repair(copy, chunk, into, cached=cached)
+        return Tier.SSD
 
     async def _repair(self, copy: SsdCopy, chunk: int, into: memoryview, *, cached: bool) -> Tier:
         tier = await self._read_remote(chunk, into)
@@ -145,7 +148,7 @@ class LoadCheckpoint:
             if not self._layout.in_dram:
                 raise
             # The pool has it all: a node without a copy serves as well, until it must load again.
-            self._abandoned = True
+            self._holding.copy_is_abandoned = True
             log.warning("ssd_copy_abandoned", digest=self._holding.digest, error=error.message)
 
     def _length(self, chunk: int) -> int:

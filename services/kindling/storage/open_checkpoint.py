@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from opentelemetry import metrics, trace
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import DataLossError, KindlingError, UnavailableError
+from kindling.platform.errors import DataLossError, KindlingError, ResourceExhaustedError, UnavailableError
 from kindling.platform.logging import get_logger
+from kindling.storage.contained import outcome
 from kindling.storage.holding import Holding, Lease
 from kindling.storage.keyed_lock import KeyedLock
 from kindling.storage.load_checkpoint import LazyRemote, LoadCheckpoint, LoadPlan
+from kindling.storage.ports import SsdCopy
 from kindling.storage.prepare_holding import PrepareHolding
 from kindling.storage.publisher import Publisher
 from kindling.storage.tiers import Tiers
@@ -97,7 +99,7 @@ class OpenCheckpoint:
             holding.load_ended.set()
             self._tiers.bandwidth.learn(holding.meter.totals())
         else:
-            holding.load = self._tasks.create_task(self._load(holding), name=f"load {holding.digest}")
+            holding.load = self._tasks.create_task(self._contained_load(holding), name=f"load {holding.digest}")
 
     def _leave(self, holding: Holding, lease: Lease) -> None:
         del holding.leases[lease.lease_id]
@@ -123,14 +125,17 @@ class OpenCheckpoint:
             holding.release_copy()
             self._tiers.ledger.unpin(holding.digest)
 
+    async def _contained_load(self, holding: Holding) -> None:
+        await outcome(self._load(holding), f"ending the load of {holding.digest}")
+
     async def _load(self, holding: Holding) -> None:
         started = self._clock.now()
         try:
-            with tracer.start_as_current_span("checkpoint.load", attributes={"kindling.digest": holding.digest}):
-                await self._run_load(holding)
-            self._report(holding, self._clock.now() - started)
-        except KindlingError as error:
-            await self._fail(holding, error)
+            error = await outcome(self._run_load(holding), f"loading {holding.digest}")
+            if error is None:
+                self._report(holding, self._clock.now() - started)
+            else:
+                await self._fail(holding, error)
         finally:
             await self._end(holding)
 
@@ -142,21 +147,30 @@ class OpenCheckpoint:
             lanes=self._lanes,
             on_arrival=lambda: self._note_arrival(holding),
         )
+        span = tracer.start_as_current_span("checkpoint.load", attributes={"kindling.digest": holding.digest})
         try:
-            async with self._load_turn:
-                copied = await LoadCheckpoint(plan, self._tiers, remote, self._clock).run()
+            with span:
+                async with self._load_turn:
+                    await LoadCheckpoint(plan, self._tiers, remote, self._clock).run()
         finally:
             remote.close()
-        if copied:
-            await self._seal(holding)
+        await self._seal(holding)
 
     def _note_arrival(self, holding: Holding) -> None:
         self._tiers.pool.mark_filled(holding.digest, holding.board.watermark)
         self._publisher.note(holding.digest)
 
     async def _seal(self, holding: Holding) -> None:
-        if holding.copy is not None:
+        if holding.copy is None or holding.copy_is_sealed or holding.copy_is_abandoned:
+            return
+        try:
             await holding.copy.seal()
+        except (ResourceExhaustedError, UnavailableError) as error:
+            holding.copy_is_abandoned = True
+            if not holding.layout.in_dram:
+                raise
+            log.warning("ssd_copy_abandoned", digest=holding.digest, error=error.message)
+        else:
             holding.copy_is_sealed = True
             self._tiers.ledger.seal(holding.digest)
 
@@ -179,12 +193,21 @@ class OpenCheckpoint:
 
     async def _end(self, holding: Holding) -> None:
         """Put things in order after a load, whether it went well, failed or was cancelled."""
-        if holding.copy is not None and not holding.copy_is_sealed:
-            copy, holding.copy = holding.copy, None
+        try:
+            if holding.copy is not None and not holding.copy_is_sealed:
+                await self._part_with_copy(holding, holding.copy)
+        finally:
+            if holding.doomed and self._current.get(holding.digest) is holding:
+                del self._current[holding.digest]
+            holding.load_ended.set()
+            self._retire_if_unused(holding)
+            self._publisher.note(holding.digest)
+
+    async def _part_with_copy(self, holding: Holding, copy: SsdCopy) -> None:
+        """What was written before a load was cut short stays for the next one, until the room is needed."""
+        if holding.copy_is_abandoned:
+            holding.copy = None
             self._tiers.ledger.remove(holding.digest)
             await copy.discard()
-        if holding.doomed and self._current.get(holding.digest) is holding:
-            del self._current[holding.digest]
-        holding.load_ended.set()
-        self._retire_if_unused(holding)
-        self._publisher.note(holding.digest)
+        else:
+            self._release_copy(holding)

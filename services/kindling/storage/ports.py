@@ -64,6 +64,10 @@ class ChunkSource(Protocol):
 class SsdCopy(ChunkSource, Protocol):
     """A node's own copy, sealed or being written."""
 
+    def has_chunk(self, chunk: int) -> bool:
+        """Whether the chunk is said to be here; reading it tells whether that is so."""
+        ...
+
     async def write_chunk(self, chunk: int, data: memoryview, *, cached: bool = False) -> None:
         """Write the chunk; ResourceExhaustedError with reason SSD_FULL if the disk is full."""
         ...
@@ -81,11 +85,19 @@ class SsdCopy(ChunkSource, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FoundCopy:
+    """A copy that an earlier storage manager left."""
+
+    manifest: Manifest
+    sealed: bool
+
+
 class SsdStore(Protocol):
     """The node's cache directory."""
 
-    async def scan(self) -> list[Manifest]:
-        """Drop what was left half-written; return the manifests of the sealed copies, least recently used first."""
+    async def scan(self) -> list[FoundCopy]:
+        """Drop what cannot be gone on with; return the copies whose files are there, least recently used first."""
         ...
 
     async def open(self, manifest: Manifest) -> SsdCopy:
@@ -96,12 +108,16 @@ class SsdStore(Protocol):
         """Set room aside for a new copy; ResourceExhaustedError with reason SSD_FULL if there is none."""
         ...
 
+    async def resume(self, manifest: Manifest) -> SsdCopy:
+        """Open a copy that was not sealed; DataLossError (CHUNK_UNREADABLE), or SSD_FULL or SSD_UNUSABLE."""
+        ...
+
     async def keep_files(self, manifest: Manifest, source: Path) -> Path:
         """Copy the small files here, once, and return their directory; SSD_FULL if there is no room."""
         ...
 
     async def delete(self, digest: str) -> None:
-        """Delete the copy, if there is one."""
+        """Delete the copy, sealed or not, if there is one."""
         ...
 
     async def forget_files(self, digest: str) -> None:
@@ -166,4 +182,8 @@ class Registry(Protocol):
 
     def publish_tiers(self) -> None:
         """Say anew how large, how full and how fast this node's tiers are."""
+        ...
+
+    async def written(self) -> None:
+        """Return when the cluster can see all that was published."""
         ...

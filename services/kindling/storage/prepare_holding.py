@@ -40,7 +40,7 @@ class PrepareHolding:
         try:
             layout = self._lay_out(known, has_copy=copy is not None)
         except BaseException:
-            await self._let_go(known.manifest.digest, copy, sealed=sealed)
+            self._let_go(known.manifest.digest, copy)
             raise
         holding = Holding(
             known,
@@ -68,7 +68,7 @@ class PrepareHolding:
         sealed = await self._open_sealed(known)
         if sealed is not None:
             return sealed, True
-        return await self._create_copy(known), False
+        return await self._open_partial(known) or await self._create_copy(known), False
 
     async def _open_sealed(self, known: KnownCheckpoint) -> SsdCopy | None:
         digest = known.manifest.digest
@@ -81,6 +81,19 @@ class PrepareHolding:
             log.warning("ssd_copy_quarantined", digest=digest, error=error.message)
             self._tiers.ledger.remove(digest)
             await self._tiers.ssd.quarantine(digest)
+            return None
+
+    async def _open_partial(self, known: KnownCheckpoint) -> SsdCopy | None:
+        """Go on with what a load that was cut short has left."""
+        digest = known.manifest.digest
+        if not self._tiers.ledger.has_partial(digest):
+            return None
+        self._tiers.ledger.pin(digest)
+        try:
+            return await self._tiers.ssd.resume(known.manifest)
+        except (DataLossError, ResourceExhaustedError, UnavailableError) as error:
+            log.warning("ssd_copy_not_resumed", digest=digest, error=error.message)
+            await self._tiers.drop_copy(digest)
             return None
 
     async def _create_copy(self, known: KnownCheckpoint) -> SsdCopy | None:
@@ -116,13 +129,10 @@ class PrepareHolding:
                 return None
             raise
 
-    async def _let_go(self, digest: str, copy: SsdCopy | None, *, sealed: bool) -> None:
+    def _let_go(self, digest: str, copy: SsdCopy | None) -> None:
         if copy is not None:
             copy.close()
             self._tiers.ledger.unpin(digest)
-            if not sealed:
-                self._tiers.ledger.remove(digest)
-                await copy.discard()
 
     def _lay_out(self, known: KnownCheckpoint, *, has_copy: bool) -> Layout:
         """Give the checkpoint as many buffers as can be had; all of it happens at once, so nobody comes between."""

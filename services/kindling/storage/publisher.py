@@ -3,8 +3,12 @@
 import asyncio
 
 from kindling.platform.clock import Clock
+from kindling.platform.logging import get_logger
 from kindling.storage.ports import Registry
 from kindling.storage.tiers import Tiers
+
+log = get_logger(__name__)
+_MOST_SECONDS_TO_WAIT = 2.0
 
 
 class Publisher:
@@ -30,6 +34,15 @@ class Publisher:
         for digest in dirty:
             self._registry.publish_residency(digest, self._tiers.residency(digest))
         self._registry.publish_tiers()
+
+    async def publish_and_wait(self) -> None:
+        """Publish what changed, and return when the cluster can see it or has had its time: it may be away."""
+        self.publish()
+        try:
+            async with asyncio.timeout(_MOST_SECONDS_TO_WAIT):
+                await self._registry.written()
+        except TimeoutError:
+            log.warning("publication_delayed", seconds=_MOST_SECONDS_TO_WAIT)
 
     async def run(self) -> None:
         """Publish changes until cancelled."""

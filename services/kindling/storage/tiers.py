@@ -34,11 +34,11 @@ class Tiers:
     async def recover(self) -> tuple[str, ...]:
         """Sweep up after processes that died; return the digests of the sealed copies in the cache directory."""
         await self.remote.recover()
-        manifests = await self.ssd.scan()
-        for manifest in manifests:
-            self.catalog.add(manifest)
-            self.ledger.add(manifest.digest, manifest.total_bytes, sealed=True)
-        return tuple(manifest.digest for manifest in manifests)
+        for copy in await self.ssd.scan():
+            if not self.ledger.has(copy.manifest.digest):
+                self.catalog.add(copy.manifest)
+                self.ledger.add(copy.manifest.digest, copy.manifest.total_bytes, sealed=copy.sealed)
+        return self.ledger.digests()
 
     async def drop_copy(self, digest: str) -> None:
         """Delete the SSD copy, from the books first."""

@@ -39,7 +39,7 @@ class GatedSource:
         self._inner.close()
 
 
-async def test_when_the_last_waiter_goes_the_head_stays_and_the_rest_is_undone(place: Place) -> None:
+async def test_when_the_last_waiter_goes_the_head_stays_and_the_copy_is_gone_on_with(place: Place) -> None:
     manifest = make_checkpoint(place.remote, chunks=6)
     async with storage_node(place) as (node, stub):
         node.tiers.remote = GatedRemote(node.tiers.remote, first_held=2)
@@ -52,7 +52,9 @@ async def test_when_the_last_waiter_goes_the_head_stays_and_the_rest_is_undone(p
         await all_released(node)
         assert node.tiers.pool.filled_chunks(manifest.digest) == 2
         assert node.tiers.pool.pinned_bytes == 0
-        assert not list(place.copies.iterdir())
+        assert [path.suffix for path in place.copies.iterdir()] == [".partial"]
+        assert node.tiers.ledger.digests() == ()
+        assert node.tiers.ledger.pinned_bytes == 0
         node.tiers.pool.check_integrity()
         node.tiers.ledger.check_integrity()
 
@@ -113,4 +115,4 @@ async def test_draining_in_the_middle_of_a_load_ends_it(place: Place, tmp_path: 
             while not (event := await lease.next_event()).HasField("closed"):
                 assert event.HasField("arrived")
         await all_released(node)
-    assert not list(place.copies.iterdir())
+    assert [path.suffix for path in place.copies.iterdir()] == [".partial"]

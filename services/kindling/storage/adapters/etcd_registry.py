@@ -44,3 +44,8 @@ class EtcdRegistry:
         """See Registry."""
         if self._registration is not None:
             self._registration.set(*self.node_record(self._address))
+
+    async def written(self) -> None:
+        """See Registry."""
+        if self._registration is not None:
+            await self._registration.complete.wait()

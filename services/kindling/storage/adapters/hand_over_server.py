@@ -18,6 +18,7 @@ from kindling.platform.fd_passing import (
 )
 from kindling.platform.logging import get_logger
 from kindling.storage.adapters.io_executor import IoExecutor
+from kindling.storage.contained import outcome
 from kindling.storage.hand_over import GrantedExtent, GrantedPartition
 
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ class HandOverServer:
                 async with asyncio.TaskGroup() as clients:
                     while True:
                         connection, _ = await asyncio.get_running_loop().sock_accept(listener)
-                        clients.create_task(self._serve(connection))
+                        clients.create_task(self._contained(connection))
             finally:
                 self._path.unlink(missing_ok=True)
 
@@ -61,6 +62,9 @@ class HandOverServer:
                 metadata={"path": str(self._path)},
             ) from error
         return listener
+
+    async def _contained(self, connection: socket.socket) -> None:
+        await outcome(self._serve(connection), "a hand-over")
 
     async def _serve(self, connection: socket.socket) -> None:
         with connection:

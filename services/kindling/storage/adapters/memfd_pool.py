@@ -21,7 +21,9 @@ class MemfdPool:
     false. A buffer can be used before it was touched, only more slowly.
     """
 
-    def __init__(self, buffer_count: int, buffer_bytes: int, huge_pages: HugePages | None, *, touch: bool = True) -> None:
+    def __init__(
+        self, buffer_count: int, buffer_bytes: int, huge_pages: HugePages | None, *, touch: bool = True
+    ) -> None:
         self.buffer_count = buffer_count
         self.buffer_bytes = buffer_bytes
         self._huge_pages = huge_pages if buffer_bytes % HUGE_PAGE_BYTES == 0 else None

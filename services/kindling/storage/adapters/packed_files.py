@@ -20,9 +20,9 @@ class PackedFiles:
         self._files = files
 
     @classmethod
-    def open(cls, directory: Path, manifest: Manifest) -> "PackedFiles":
+    def open(cls, directory: Path, manifest: Manifest, *, writable: bool = False) -> "PackedFiles":
         """Open existing files; DataLossError with reason CHUNK_UNREADABLE if one is missing or has another length."""
-        files = _open_all(directory, manifest)
+        files = _open_all(directory, manifest, writable=writable)
         for file, partition in zip(files, manifest.partitions, strict=True):
             if file.size_bytes() != partition.size_bytes:
                 found = file.size_bytes()
@@ -91,12 +91,12 @@ def ssd_trouble(error: OSError, path: Path) -> KindlingError:
     return UnavailableError(message, reason="SSD_UNUSABLE", metadata=metadata)
 
 
-def _open_all(directory: Path, manifest: Manifest) -> list[DirectFile]:
+def _open_all(directory: Path, manifest: Manifest, *, writable: bool) -> list[DirectFile]:
     files: list[DirectFile] = []
     for partition in manifest.partitions:
         path = directory / partition.file_name
         try:
-            files.append(DirectFile(path, writable=False))
+            files.append(DirectFile(path, writable=writable))
         except OSError as error:
             _close(files)
             raise _unreadable(path, None, str(error.strerror)) from error

@@ -1,7 +1,8 @@
 """The SSD tier: a node's cache directory.
 
 ``checkpoints/NAME`` holds a sealed copy's manifest and data files, ``checkpoints/NAME.partial`` one that is being
-written, ``checkpoints/NAME.quarantined`` one that was found bad; ``files/NAME`` the model's small files.
+written or waits to be gone on with, ``checkpoints/NAME.quarantined`` one that was found bad; ``files/NAME`` the
+model's small files.
 """
 
 import os
@@ -15,11 +16,13 @@ from kindling.checkpoint.manifest import Manifest
 from kindling.checkpoint.manifest_json import dump_manifest
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
+from kindling.storage.adapters.chunk_journal import JOURNAL_FILE, ChunkJournal
 from kindling.storage.adapters.direct_file import DirectFile
 from kindling.storage.adapters.io_executor import IoExecutor
 from kindling.storage.adapters.manifest_file import read_manifest
 from kindling.storage.adapters.packed_files import PackedFiles, ssd_trouble
 from kindling.storage.adapters.packed_source import PackedSource
+from kindling.storage.ports import FoundCopy
 
 log = get_logger(__name__)
 _PARTIAL = ".partial"
@@ -29,6 +32,10 @@ _QUARANTINED = ".quarantined"
 
 class SealedCopy(PackedSource):
     """A complete copy, read only but for repairs."""
+
+    def has_chunk(self, _chunk: int) -> bool:
+        """Everything is here."""
+        return True
 
     async def write_chunk(self, chunk: int, data: memoryview, *, cached: bool = False) -> None:
         """Replace a bad chunk, durably."""
@@ -42,11 +49,26 @@ class SealedCopy(PackedSource):
 
 
 class PartialCopy(PackedSource):
-    """A copy that is being written; it becomes findable when sealed."""
+    """A copy that is being written; it becomes findable when sealed, and can be gone on with when it is not."""
+
+    def __init__(self, files: PackedFiles, journal: ChunkJournal, io: IoExecutor) -> None:
+        super().__init__(files, io)
+        self._journal = journal
+
+    def has_chunk(self, chunk: int) -> bool:
+        """Whether an earlier load says that it wrote the chunk."""
+        return chunk in self._journal.inherited
 
     async def write_chunk(self, chunk: int, data: memoryview, *, cached: bool = False) -> None:
         """See SsdCopy."""
-        await self._io.run(self._files.write, chunk, data, cached=cached)
+        await self._io.run(self._write, chunk, data, cached=cached)
+
+    def _write(self, chunk: int, data: memoryview, *, cached: bool) -> None:
+        self._files.write(chunk, data, cached=cached)
+        try:
+            self._journal.add(chunk)
+        except OSError as error:
+            raise ssd_trouble(error, self._files.directory) from error
 
     async def seal(self) -> None:
         """See SsdCopy."""
@@ -54,8 +76,13 @@ class PartialCopy(PackedSource):
 
     async def discard(self) -> None:
         """See SsdCopy."""
-        self._files.close()
+        self.close()
         await self._io.run(shutil.rmtree, self._files.directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close the files."""
+        super().close()
+        self._journal.close()
 
 
 class SsdDirectory:
@@ -66,7 +93,7 @@ class SsdDirectory:
         self._files = root / "files"
         self._io = io
 
-    async def scan(self) -> list[Manifest]:
+    async def scan(self) -> list[FoundCopy]:
         """See SsdStore."""
         return await self._io.run(self._scan)
 
@@ -78,7 +105,11 @@ class SsdDirectory:
 
     async def create(self, manifest: Manifest) -> PartialCopy:
         """See SsdStore."""
-        return PartialCopy(await self._io.acquire(lambda: self._create(manifest), PackedFiles.close), self._io)
+        return await self._io.acquire(lambda: self._create(manifest), PartialCopy.close)
+
+    async def resume(self, manifest: Manifest) -> PartialCopy:
+        """See SsdStore."""
+        return await self._io.acquire(lambda: self._resume(manifest), PartialCopy.close)
 
     async def keep_files(self, manifest: Manifest, source: Path) -> Path:
         """See SsdStore."""
@@ -88,7 +119,9 @@ class SsdDirectory:
 
     async def delete(self, digest: str) -> None:
         """See SsdStore."""
-        await self._io.run(_remove_tree, self._copies / directory_name(digest))
+        name = directory_name(digest)
+        await self._io.run(_remove_tree, self._copies / name)
+        await self._io.run(_remove_tree, self._copies / (name + _PARTIAL))
 
     async def forget_files(self, digest: str) -> None:
         """See SsdStore."""
@@ -102,22 +135,23 @@ class SsdDirectory:
         """See SsdStore."""
         return shutil.disk_usage(self._copies).free
 
-    def _scan(self) -> list[Manifest]:
+    def _scan(self) -> list[FoundCopy]:
         for directory in (self._copies, self._files):
             directory.mkdir(parents=True, exist_ok=True)
-            for leftover in (*directory.glob(f"*{_PARTIAL}"), *directory.glob(f"*{_DELETING}")):
+            for leftover in (*directory.glob(f"*{_DELETING}"), *self._files.glob(f"*{_PARTIAL}")):
                 shutil.rmtree(leftover, ignore_errors=True)
-        sealed = [path for path in self._copies.iterdir() if path.is_dir() and path.suffix != _QUARANTINED]
-        sealed.sort(key=lambda path: path.stat().st_mtime)
-        return [manifest for manifest in map(_recognise, sealed) if manifest is not None]
+        copies = [path for path in self._copies.iterdir() if path.is_dir() and path.suffix != _QUARANTINED]
+        copies.sort(key=lambda path: path.stat().st_mtime)
+        return [copy for copy in map(_recognise, copies) if copy is not None]
 
-    def _create(self, manifest: Manifest) -> PackedFiles:
-        directory = self._copies / (directory_name(manifest.digest) + _PARTIAL)
+    def _create(self, manifest: Manifest) -> PartialCopy:
+        directory = self._partial(manifest)
         shutil.rmtree(directory, ignore_errors=True)
         try:
             directory.mkdir()
             (directory / MANIFEST_FILE).write_bytes(dump_manifest(manifest))
-            return PackedFiles.create(directory, manifest)
+            files = PackedFiles.create(directory, manifest)
+            return PartialCopy(files, ChunkJournal(directory, manifest), self._io)
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise ssd_trouble(error, directory) from error
@@ -125,27 +159,44 @@ class SsdDirectory:
             shutil.rmtree(directory, ignore_errors=True)
             raise
 
+    def _resume(self, manifest: Manifest) -> PartialCopy:
+        directory = self._partial(manifest)
+        files = PackedFiles.open(directory, manifest, writable=True)
+        try:
+            return PartialCopy(files, ChunkJournal(directory, manifest), self._io)
+        except OSError as error:
+            files.close()
+            raise ssd_trouble(error, directory) from error
 
-def _recognise(directory: Path) -> Manifest | None:
-    """Return the manifest of a copy that looks whole; one that does not is put aside."""
+    def _partial(self, manifest: Manifest) -> Path:
+        return self._copies / (directory_name(manifest.digest) + _PARTIAL)
+
+
+def _recognise(directory: Path) -> FoundCopy | None:
+    """Return a copy that looks as it should. A sealed one that does not is put aside, an unsealed one deleted."""
+    sealed = directory.suffix != _PARTIAL
     try:
-        manifest = read_manifest(directory, directory.name.replace("-", ":", 1))
+        manifest = read_manifest(directory, directory.name.removesuffix(_PARTIAL).replace("-", ":", 1))
         PackedFiles.open(directory, manifest).close()
     except (KindlingError, OSError) as error:
         log.warning("ssd_copy_rejected", directory=str(directory), error=str(error))
-        _quarantine(directory)
+        _quarantine(directory) if sealed else shutil.rmtree(directory, ignore_errors=True)
         return None
-    return manifest
+    return FoundCopy(manifest, sealed)
 
 
 def _seal(files: PackedFiles) -> None:
-    files.sync()
-    _sync_directory(files.directory)
     final = files.directory.with_suffix("")
-    shutil.rmtree(final, ignore_errors=True)
-    files.directory.rename(final)
-    files.directory = final
-    _sync_directory(final.parent)
+    try:
+        files.sync()
+        _sync_directory(files.directory)
+        shutil.rmtree(final, ignore_errors=True)
+        files.directory.rename(final)
+        files.directory = final
+        _sync_directory(final.parent)
+        (final / JOURNAL_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise ssd_trouble(error, final) from error
 
 
 def _repair(files: PackedFiles, chunk: int, data: memoryview, *, cached: bool) -> None:

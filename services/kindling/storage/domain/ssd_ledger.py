@@ -56,6 +56,10 @@ class SsdLedger:
         """Whether there is a sealed copy."""
         return digest in self._entries and self._entries[digest].sealed
 
+    def has_partial(self, digest: str) -> bool:
+        """Whether there is a copy that was not sealed."""
+        return digest in self._entries and not self._entries[digest].sealed
+
     def is_pinned(self, digest: str) -> bool:
         """Whether the copy, if there is one, may not be evicted."""
         return digest in self._entries and self._entries[digest].pins > 0
