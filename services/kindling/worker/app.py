@@ -13,6 +13,7 @@ from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2_grpc, state_pb2
 from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
 from kindling.worker.adapters.no_storage import NoStorage
+from kindling.worker.adapters.placement import weights_on
 from kindling.worker.adapters.registry import in_registry
 from kindling.worker.adapters.storage_client import StorageClient
 from kindling.worker.adapters.transformers_factory import TransformersEngineFactory
@@ -65,7 +66,7 @@ def engine_factory(settings: WorkerSettings) -> EngineFactory:
                 step_seconds=settings.fake_step_seconds,
             )
         )
-    return TransformersEngineFactory(settings.device, settings.thread_count, settings.kv_cache_bytes)
+    return TransformersEngineFactory(settings.device, settings.thread_count, settings.kv_cache_bytes, settings.slots)
 
 
 async def open_store(settings: WorkerSettings, resources: AsyncExitStack) -> CheckpointStore:
@@ -73,7 +74,10 @@ async def open_store(settings: WorkerSettings, resources: AsyncExitStack) -> Che
     if not settings.storage_address:
         return NoStorage()
     channel = await resources.enter_async_context(open_channel(settings.storage_address))
-    return await resources.enter_async_context(StorageClient(channel, holder=settings.worker_id, clock=SystemClock()))
+    client = StorageClient(
+        channel, holder=settings.worker_id, clock=SystemClock(), make_weights=weights_on(settings.device)
+    )
+    return await resources.enter_async_context(client)
 
 
 async def _warm_up(engines: EngineFactory) -> None:

@@ -25,14 +25,21 @@ class WorkerSettings(ServiceSettings):
 
     node_id: str = Field(pattern=NAME_PATTERN, description="the node that the worker belongs to")
     name: str = Field(default="worker-0", pattern=NAME_PATTERN, description="the worker's name within its node")
-    device: str = Field(default="cpu", pattern="^cpu$", description="what the engine computes on")
+    device: str = Field(
+        default="cpu", pattern=r"^(cpu|cuda(:\d{1,3})?)$", description="what the engine computes on: cpu, cuda, cuda:1"
+    )
     slots: int = Field(default=1, ge=1, description="instances that run at once")
     engine: EngineKind = EngineKind.TRANSFORMERS
     storage_address: str = Field(
         default="", description="host:port of the node's storage manager; only the fake engine does without"
     )
     threads: int = Field(default=0, ge=0, description="threads that compute; 0 means as many as there are cores")
-    kv_cache_bytes: int = Field(default=256 * 2**20, ge=2**20, description="memory for keys and values per instance")
+    kv_cache_bytes: int | None = Field(
+        default=None,
+        ge=2**20,
+        description="memory for keys and values per instance; default: 256 MiB on a CPU, else this slot's share of "
+        "what the device has free",
+    )
     fake_vocab_size: int = Field(default=1000, ge=1)
     fake_context_length: int = Field(default=4096, ge=2)
     fake_max_running: int = Field(default=1024, ge=1)

@@ -53,6 +53,7 @@ class ArenaWeights:
         copier = make_copier(self._starts[-1])
         self._arena = copier.arena
         self.placed: Future[None] = Future()
+        self.placed.set_running_or_notify_cancel()  # who stops waiting for it does not cancel it
         self._begin(copier, [mapped_bytes(mapping) for mapping in mappings])
 
     @property

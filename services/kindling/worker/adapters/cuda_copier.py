@@ -14,7 +14,7 @@ class CudaDevice:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.staging = StagingRing()
 
     def copier(self, size_bytes: int) -> "CudaCopier":
@@ -74,7 +74,7 @@ def _allocate(size_bytes: int, device: torch.device) -> torch.Tensor:
         return torch.empty(size_bytes, dtype=torch.uint8, device=device)
     except torch.OutOfMemoryError as error:
         raise ResourceExhaustedError(
-            f"{device} has no {size_bytes} bytes free for the checkpoint; stop an instance there, or use a larger device.",
+            f"{device} has no {size_bytes} bytes free for the checkpoint; stop an instance there or use a larger one.",
             reason="DEVICE_MEMORY_EXHAUSTED",
             metadata={"device": str(device), "bytes": str(size_bytes)},
         ) from error

@@ -1,11 +1,17 @@
 """The device that the settings name."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kindling.platform.errors import FailedPreconditionError
 
 if TYPE_CHECKING:
     import torch
+
+
+CPU_KV_BUDGET_BYTES: Final = 256 * 2**20
+SMALLEST_KV_BUDGET_BYTES: Final = 64 * 2**20
+KV_SHARE: Final = 0.8
+"""Of a device's free memory; the rest is for activations, and for what the allocator cannot fill."""
 
 
 def resolve_device(name: str) -> "torch.device":
@@ -24,6 +30,21 @@ def resolve_device(name: str) -> "torch.device":
     if index >= count:
         raise _unavailable(name, count)
     return torch.device("cuda", index)
+
+
+def default_kv_budget(device: "torch.device", slots: int) -> int:
+    """Return bytes of KV cache for one of ``slots`` instances on the device, whose weights are there already."""
+    if device.type == "cpu":
+        return CPU_KV_BUDGET_BYTES
+    return max(SMALLEST_KV_BUDGET_BYTES, int(free_bytes(device) * KV_SHARE) // slots)
+
+
+def free_bytes(device: "torch.device") -> int:
+    """Return what a CUDA device has free, with what torch's allocator keeps and does not use."""
+    import torch
+
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _unavailable(name: str, count: int) -> FailedPreconditionError:

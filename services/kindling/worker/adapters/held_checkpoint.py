@@ -10,7 +10,7 @@ from kindling.v1 import storage_pb2
 from kindling.worker import convert
 from kindling.worker.adapters.arrivals import Arrivals
 from kindling.worker.adapters.mapping import PartitionMapping
-from kindling.worker.adapters.shm_weights import SharedWeights
+from kindling.worker.adapters.placement import PlacedWeights
 from kindling.worker.domain.instance import LoadProgress, LoadReport, Tier
 
 SLOWEST_LAST = (Tier.GPU, Tier.DRAM, Tier.SSD, Tier.REMOTE)
@@ -24,13 +24,15 @@ class HeldCheckpoint:
         manifest: Manifest,
         files_directory: Path,
         mappings: Sequence[PartitionMapping],
+        arrivals: Arrivals,
+        weights: PlacedWeights,
         on_progress: Callable[[LoadProgress], None],
     ) -> None:
         self.manifest = manifest
         self.files_directory = files_directory
         self.mappings = mappings
-        self._arrivals = Arrivals(manifest.chunk_count)
-        self.weights = SharedWeights(manifest, mappings, self._arrivals)
+        self.weights = weights
+        self._arrivals = arrivals
         self._on_progress = on_progress
         self._progress = LoadProgress(0, manifest.total_bytes)
         self._report: LoadReport | None = None
@@ -40,8 +42,10 @@ class HeldCheckpoint:
 
     @property
     def report(self) -> LoadReport | None:
-        """What the load was made of, once every byte is there."""
-        return self._report
+        """What the load was made of, once every byte is there; raises what it failed with."""
+        if self._failure is not None:
+            raise self._failure
+        return self._report if self.weights.placed.done() else None
 
     async def loaded(self) -> LoadReport:
         """Return when every byte is there; raise what the load failed with."""
@@ -49,6 +53,7 @@ class HeldCheckpoint:
         if self._report is None:
             assert self._failure is not None, "a load ends with a report or an error"
             raise self._failure
+        await asyncio.wrap_future(self.weights.placed)
         return self._report
 
     def note(self, event: storage_pb2.OpenCheckpointResponse) -> None:
@@ -70,9 +75,7 @@ class HeldCheckpoint:
 
     def give_up(self) -> None:
         """Nobody waits for the load any more."""
-        self.fail(
-            CancelledError(f"Loading {self.manifest.digest} was given up: it was stopped.", reason="LOAD_GIVEN_UP")
-        )
+        self.fail(given_up_error(self.manifest.digest))
 
     def _arrive(self, arrived: storage_pb2.ChunksArrived) -> None:
         chunks = range(arrived.first_chunk, arrived.first_chunk + arrived.chunk_count)
@@ -84,3 +87,8 @@ class HeldCheckpoint:
             max((tier for tier in tiers if tier), key=SLOWEST_LAST.index, default=None),
         )
         self._on_progress(self._progress)
+
+
+def given_up_error(digest: str) -> CancelledError:
+    """Return what those who wait for chunks get when nobody needs the load any more."""
+    return CancelledError(f"Loading {digest} was given up: it was stopped.", reason="LOAD_GIVEN_UP")

@@ -1,6 +1,6 @@
 """Host memory that a CUDA device may read directly, pinned where it lies."""
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -28,7 +28,7 @@ class HostPins:
         if self._refused:
             return False
         address = memory.data_ptr()
-        error = int(torch.cuda.cudart().cudaHostRegister(address, memory.nbytes, PORTABLE | READ_ONLY))
+        error = int(_runtime().cudaHostRegister(address, memory.nbytes, PORTABLE | READ_ONLY))
         if error:
             self._refuse(error)
             return False
@@ -38,13 +38,17 @@ class HostPins:
     def release(self) -> None:
         """Unpin everything; no copy may be under way."""
         for address in self._addresses:
-            torch.cuda.check_error(torch.cuda.cudart().cudaHostUnregister(address))
+            torch.cuda.check_error(_runtime().cudaHostUnregister(address))
         self._addresses.clear()
 
     def _refuse(self, error: int) -> None:
         self._refused = True
         log.warning("host_memory_pin_refused", cuda_error=error, device=str(self._device), instead="staging buffers")
         _forget_last_error(self._device)
+
+
+def _runtime() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
 
 
 def _forget_last_error(device: torch.device) -> None:

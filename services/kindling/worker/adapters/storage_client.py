@@ -22,8 +22,11 @@ from kindling.platform.fd_passing import close_all, request_extents
 from kindling.platform.logging import get_logger
 from kindling.platform.rpc.channel import remote_errors
 from kindling.v1 import storage_pb2, storage_pb2_grpc
-from kindling.worker.adapters.held_checkpoint import HeldCheckpoint
+from kindling.worker.adapters.arrivals import Arrivals
+from kindling.worker.adapters.held_checkpoint import HeldCheckpoint, given_up_error
 from kindling.worker.adapters.mapping import PartitionMapping
+from kindling.worker.adapters.placement import MakeWeights
+from kindling.worker.adapters.shm_weights import SharedWeights
 from kindling.worker.domain.instance import LoadProgress
 
 PEER = "the storage manager"
@@ -41,10 +44,13 @@ class StorageClient:
     memory stays as it is until then, since nobody else is ever given it.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, holder: str, clock: Clock) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, holder: str, clock: Clock, make_weights: MakeWeights = SharedWeights
+    ) -> None:
         self._stub = storage_pb2_grpc.StorageServiceStub(channel)
         self._holder = holder
         self._clock = clock
+        self._make_weights = make_weights
         self._tasks = asyncio.TaskGroup()
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="mapping")
 
@@ -59,7 +65,8 @@ class StorageClient:
                 yield checkpoint
             finally:
                 # Not before the memory is let go of may the storage manager think that nobody uses it.
-                await self._blocking(_retire, checkpoint.mappings)
+                checkpoint.give_up()
+                await self._blocking(_retire, checkpoint)
                 keeper.cancel()
                 await asyncio.wait({keeper})
         finally:
@@ -89,7 +96,13 @@ class StorageClient:
             except PermissionDeniedError:
                 await _raise_load_error(call)
                 raise
-        return HeldCheckpoint(manifest, Path(opened.files_directory), mappings, on_progress)
+        arrivals = Arrivals(manifest.chunk_count)
+        try:
+            weights = await self._blocking(self._make_weights, manifest, mappings, arrivals)
+        except asyncio.CancelledError:
+            arrivals.fail(given_up_error(manifest.digest))
+            raise
+        return HeldCheckpoint(manifest, Path(opened.files_directory), mappings, arrivals, weights, on_progress)
 
     async def _keep(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> None:
         """Follow the lease; once it has broken, hold another one, until cancelled. A load that fails is told once."""
@@ -183,6 +196,7 @@ def _receive(memory: storage_pb2.SharedMemoryHandle, mappings: list[PartitionMap
         ) from error
 
 
-def _retire(mappings: list[PartitionMapping]) -> None:
-    for mapping in mappings:
+def _retire(checkpoint: HeldCheckpoint) -> None:
+    checkpoint.weights.close()
+    for mapping in checkpoint.mappings:
         mapping.retire()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kindling.worker.adapters.devices import default_kv_budget, resolve_device
 from kindling.worker.checkpoint_ports import OpenCheckpoint
 from kindling.worker.domain.instance import InstanceSpec
 
@@ -12,14 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TransformersEngineFactory:
-    """Engines on ``device`` that compute with ``threads`` threads and keep ``kv_cache_bytes`` of keys and values."""
+    """Engines on ``device`` that compute with ``threads`` threads and keep ``kv_cache_bytes`` of keys and values.
+
+    Without a number they get a share, one of ``slots``, of what a device of its own memory has free.
+    """
 
     device: str
     threads: int
-    kv_cache_bytes: int
+    kv_cache_bytes: int | None
+    slots: int = 1
 
     def warm_up(self) -> None:
-        """Import torch and transformers with the models that can be run, and compute something on the device."""
+        """Import torch and transformers with the models that can be run, and compute something on the device.
+
+        Raises:
+            FailedPreconditionError: DEVICE_UNAVAILABLE.
+        """
         import torch
         import transformers
 
@@ -28,7 +37,7 @@ class TransformersEngineFactory:
         torch.set_num_threads(self.threads)
         for architecture in supported_architectures():
             getattr(transformers, architecture)
-        square = torch.ones(64, 64, device=self.device)
+        square = torch.ones(64, 64, device=resolve_device(self.device))
         (square @ square).sum().item()
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> "TransformersEngine":  # noqa: ARG002 - the port's
@@ -39,5 +48,5 @@ class TransformersEngineFactory:
             checkpoint.weights,
             checkpoint.files_directory,
             device=self.device,
-            kv_budget_bytes=self.kv_cache_bytes,
+            kv_budget_bytes=self.kv_cache_bytes or default_kv_budget(resolve_device(self.device), self.slots),
         )

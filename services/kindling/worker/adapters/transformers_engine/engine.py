@@ -10,6 +10,7 @@ from kindling.platform.errors import (
     InvalidArgumentError,
     ResourceExhaustedError,
 )
+from kindling.worker.adapters.devices import resolve_device
 from kindling.worker.adapters.transformers_engine.architectures import ModelConfig, read_model_config
 from kindling.worker.adapters.transformers_engine.batcher import Batcher, Sequence
 from kindling.worker.adapters.transformers_engine.kv_cache import KvCache, KvLayout
@@ -38,6 +39,7 @@ class TransformersEngine:
     Raises:
         InvalidArgumentError: ARCHITECTURE_UNSUPPORTED, CONFIG_INVALID, QUANTIZATION_UNSUPPORTED, ROPE_UNSUPPORTED,
             TENSORS_MISSING, TENSORS_UNEXPECTED or TENSOR_SHAPE_MISMATCH.
+        FailedPreconditionError: DEVICE_UNAVAILABLE.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class TransformersEngine:
         max_running: int = DEFAULT_MAX_RUNNING,
     ) -> None:
         model_config = read_model_config(config_dir)
-        on, dtype = torch.device(device), model_config.dtype or _stored_dtype(weights)
+        on, dtype = resolve_device(device), model_config.dtype or _stored_dtype(weights)
         model = build_skeleton(model_config, dtype, on)
         parameters = Parameters(model, weights, on)
         self.copied_weight_bytes = parameters.copied_bytes
