@@ -33,6 +33,8 @@ def load_manifest(data: bytes) -> Manifest:
         _require_version(value.get("format_version"))
         manifest = _from_json(Fields(value))
         _require_consistent(manifest)
+        # What was read is what would be written: nothing but known fields of exact types got this far.
+        _require(manifest.digest == _digest_of(value), "digest (it was changed after it was written)")
     except ValueError as error:
         raise DataLossError(
             f"The checkpoint's manifest cannot be used: {error}. Pack the checkpoint again from its source.",
@@ -43,13 +45,12 @@ def load_manifest(data: bytes) -> Manifest:
 
 def sealed(manifest: Manifest) -> Manifest:
     """``manifest`` with its digest computed from everything else in it."""
-    return dataclasses.replace(manifest, digest=_computed_digest(manifest))
+    return dataclasses.replace(manifest, digest=_digest_of(_to_json(manifest)))
 
 
-def _computed_digest(manifest: Manifest) -> str:
-    value = _to_json(manifest)
-    del value["digest"]
-    return content_digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+def _digest_of(value: dict[str, Any]) -> str:
+    covered = {name: field for name, field in value.items() if name != "digest"}
+    return content_digest(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:
@@ -167,7 +168,6 @@ def _require_consistent(manifest: Manifest) -> None:
         _require(layer.first_chunk <= layer.last_chunk < manifest.chunk_count, f"chunks of {layer.name[:200]}")
     names = [partition.file_name for partition in manifest.partitions] + [file.path for file in manifest.files]
     _require(len(set(names)) == len(names), "list of files (a name is there twice)")
-    _require(manifest.digest == _computed_digest(manifest), "digest (it was changed after it was written)")
 
 
 def _require(holds: bool, what: str) -> None:
