@@ -1,9 +1,9 @@
 """Hands open file descriptors and what they hold from one process to another of the same machine, both ends.
 
 A client connects to a Unix socket and sends one line, ``{"token": "..."}``. The server answers with messages, each a
-4-byte big-endian length and that much JSON: ``{"partition", "size_bytes", "extents": [{"file_offset", "length", "fd",
-"fd_offset"}], "last"}``, where ``fd`` counts the descriptors of that message. Descriptors ride on a message's first
-byte.
+4-byte big-endian length and that much JSON: ``{"partition", "size_bytes", "extents", "last"}``, where an extent is the
+row ``[file_offset, length, fd, fd_offset]`` and ``fd`` counts the descriptors of that message. Descriptors ride on a
+message's first byte. Rows, since a large checkpoint has hundreds and a warm start waits for them.
 """
 
 import json
@@ -12,7 +12,8 @@ import socket
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def receive_with_fds(connection: socket.socket) -> tuple[dict[str, Any], list[in
 
 def send_extents(connection: socket.socket, message: ExtentMessage, fds: Sequence[int]) -> None:
     """Send ``message``; its extents count into ``fds``."""
-    send_with_fds(connection, asdict(message), fds)
+    rows = [(e.file_offset, e.length, e.fd, e.fd_offset) for e in message.extents]
+    payload = {"partition": message.partition, "size_bytes": message.size_bytes, "extents": rows, "last": message.last}
+    send_with_fds(connection, payload, fds)
 
 
 def request_extents(
@@ -128,7 +131,7 @@ def _parse_message(payload: dict[str, Any], fds: list[int]) -> ExtentMessage:
     if "error" in payload:
         raise _refused("the storage manager does not know this token, or it was used before; open the checkpoint anew")
     try:
-        extents = tuple(Extent(**extent) for extent in payload["extents"])
+        extents = tuple(Extent(*map(index, row)) for row in payload["extents"])
         message = ExtentMessage(payload["partition"], payload["size_bytes"], extents, payload["last"])
     except (KeyError, TypeError) as error:
         close_all(fds)

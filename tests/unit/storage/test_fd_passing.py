@@ -22,7 +22,8 @@ from kindling.platform.fd_passing import (
     send_with_fds,
 )
 
-NO_SUCH_FD = b'{"partition":0,"size_bytes":9,"last":true,"extents":[{"file_offset":0,"length":9,"fd":7,"fd_offset":0}]}'
+NO_SUCH_FD = b'{"partition":0,"size_bytes":9,"last":true,"extents":[[0,9,7,0]]}'
+NO_NUMBERS = b'{"partition":0,"size_bytes":9,"last":true,"extents":["abcd"]}'
 
 
 def serve_once(path: Path, answer: Callable[[socket.socket, str], None]) -> threading.Thread:
@@ -98,10 +99,11 @@ def test_a_server_that_goes_away_is_noticed(tmp_path: Path) -> None:
         struct.pack(">I", 2**30),
         struct.pack(">I", 2) + b"{}",
         struct.pack(">I", len(NO_SUCH_FD)) + NO_SUCH_FD,
+        struct.pack(">I", len(NO_NUMBERS)) + NO_NUMBERS,
         struct.pack(">I", 3) + b"abc",
         struct.pack(">I", 2) + b"[]",
     ],
-    ids=["too long", "lacks fields", "no such descriptor", "not JSON", "no object"],
+    ids=["too long", "lacks fields", "no such descriptor", "no numbers", "not JSON", "no object"],
 )
 def test_garbled_messages_are_refused(tmp_path: Path, data: bytes) -> None:
     thread = serve_once(tmp_path / "s", lambda connection, _token: connection.sendall(data))

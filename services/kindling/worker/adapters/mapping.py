@@ -56,17 +56,18 @@ class PartitionMapping:
         """
         for extent in extents:
             fd = fds[extent.fd]
-            self._require_inside(extent, fd)
-            length = _round_up(extent.length, _page_bytes(fd))
+            file = os.fstat(fd)
+            self._require_inside(extent, file)
+            length = _round_up(extent.length, _page_bytes(file))
             _map(self._address + extent.file_offset, length, mmap.PROT_READ, _fixed_shared(), fd, extent.fd_offset)
 
     def retire(self) -> None:
         """Let go of the shared memory; blocks for as long as unmapping takes, without the interpreter's lock."""
         _map(self._address, self._reserved_bytes, mmap.PROT_READ, _anonymous() | _MAP_FIXED, -1, 0)
 
-    def _require_inside(self, extent: Extent, fd: int) -> None:
+    def _require_inside(self, extent: Extent, file: os.stat_result) -> None:
         inside = extent.length > 0 and 0 <= extent.file_offset <= self.size_bytes - extent.length
-        backed = 0 <= extent.fd_offset <= os.fstat(fd).st_size - extent.length
+        backed = 0 <= extent.fd_offset <= file.st_size - extent.length
         aligned = extent.file_offset % PAGE_BYTES == 0 == extent.fd_offset % PAGE_BYTES
         if not (inside and backed and aligned):
             raise DataLossError(
@@ -97,9 +98,9 @@ def _fixed_shared() -> int:
     return mmap.MAP_SHARED | _MAP_FIXED
 
 
-def _page_bytes(fd: int) -> int:
+def _page_bytes(file: os.stat_result) -> int:
     """The unit in which the file can be mapped: that of hugetlbfs is its huge page."""
-    return HUGE_PAGE_BYTES if os.fstat(fd).st_blksize == HUGE_PAGE_BYTES else PAGE_BYTES
+    return HUGE_PAGE_BYTES if file.st_blksize == HUGE_PAGE_BYTES else PAGE_BYTES
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -32,6 +32,7 @@ from kindling.worker.domain.instance import LoadProgress
 PEER = "the storage manager"
 LONGEST_PAUSE_SECONDS = 5.0
 REFUSAL_SECONDS = 1.0
+_REMEMBERED_MANIFESTS = 16
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 LeaseCall = grpc.aio.UnaryStreamCall[Any, Any]
@@ -88,7 +89,7 @@ class StorageClient:
     async def _take_over(self, call: LeaseCall, on_progress: Callable[[LoadProgress], None]) -> HeldCheckpoint:
         with tracer.start_as_current_span("worker.open_checkpoint"):
             opened = await _first_event(call)
-            manifest = load_manifest(opened.manifest_json)
+            manifest = _parsed(opened.manifest_json)
         with tracer.start_as_current_span("worker.map_checkpoint"):
             mappings = await self._blocking(_reserve, manifest)
             try:
@@ -109,7 +110,7 @@ class StorageClient:
         backoff = Backoff(self._clock, LONGEST_PAUSE_SECONDS)
         error = await self._follow(call, checkpoint)
         checkpoint.fail(error)
-        while checkpoint.report is not None:
+        while checkpoint.is_loaded:
             log.warning("lease_lost", digest=checkpoint.manifest.digest, reason=error.reason, message=error.message)
             await backoff.pause()
             error = await self._hold_again(checkpoint, backoff)
@@ -143,6 +144,12 @@ class StorageClient:
 
     async def _blocking(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, functools.partial(function, *args))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_MANIFESTS)
+def _parsed(manifest_json: bytes) -> Manifest:
+    # A worker opens the same few checkpoints again and again, and parsing takes as long as mapping.
+    return load_manifest(manifest_json)
 
 
 async def _events(call: LeaseCall) -> AsyncIterator[storage_pb2.OpenCheckpointResponse]:
