@@ -72,7 +72,7 @@ class ScriptedCheckpoint(EmptyCheckpoint):
 
     @property
     def report(self) -> LoadReport | None:
-        return self._loaded.result() if self._loaded.done() and not self._loaded.exception() else None
+        return self._loaded.result() if self._loaded.done() else None
 
     async def loaded(self) -> LoadReport:
         return await asyncio.shield(self._loaded)
@@ -243,6 +243,11 @@ async def running_worker(
     ):
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         yield WorkerUnderTest(instances, store, engines, server, channel, stub)
+
+
+def start_request(instance_id: str = "m-1") -> inference_pb2.StartInstanceRequest:
+    """A request to start an instance of the only checkpoint."""
+    return inference_pb2.StartInstanceRequest(instance_id=instance_id, model="m", checkpoint_digest=DIGEST)
 
 
 def generate_request(

@@ -1,12 +1,23 @@
 """What a test of a worker with a real storage manager does over and over."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from kindling.platform.clock import SystemClock
 from kindling.platform.rpc.channel import open_channel
-from kindling.v1 import inference_pb2, inference_pb2_grpc, storage_pb2, storage_pb2_grpc
+from kindling.v1 import checkpoint_pb2, inference_pb2, inference_pb2_grpc, storage_pb2, storage_pb2_grpc
+from kindling.worker.app import build_server, engine_factory, open_store
+from kindling.worker.checkpoint_ports import EngineFactory, OpenCheckpoint
+from kindling.worker.domain.instance import InstanceSpec
+from kindling.worker.instances import Instances
+from kindling.worker.ports import Engine
+from kindling.worker.settings import WorkerSettings
 
 
 async def import_checkpoint(storage_address: str, source: Path) -> str:
@@ -32,6 +43,18 @@ async def start_instance(stub: Any, digest: str, instance_id: str = "m-1") -> in
     events = [event async for event in stub.StartInstance(request)]
     assert events[-1].HasField("ready")
     return events[-1]
+
+
+async def loaded_report(stub: Any) -> checkpoint_pb2.LoadReport:
+    """The complete report of the worker's only instance."""
+    watch = stub.WatchWorker(inference_pb2.WatchWorkerRequest())
+    try:
+        async for view in watch:
+            if view.instances[0].report.complete:
+                return view.instances[0].report
+    finally:
+        watch.cancel()
+    raise AssertionError("the watch ended before the instance was loaded")
 
 
 async def greedy(stub: inference_pb2_grpc.InferenceServiceStub, prompt: Sequence[int], count: int) -> list[int]:
@@ -65,3 +88,60 @@ def generate_with_transformers(directory: Path, prompt: Sequence[int], count: in
             eos_token_id=-1,
         )
     return [int(token) for token in output[0, len(prompt) :]]
+
+
+class WatchedFactory:
+    """Builds the worker's own engines, and notes when their first and last layers run.
+
+    ``first_layer`` is set when a first layer has run. ``chunks_missing`` says, for each layer that ran, in order,
+    whether chunks were still on their way after it.
+    """
+
+    def __init__(self, inner: EngineFactory) -> None:
+        self._inner = inner
+        self.first_layer = threading.Event()
+        self.chunks_missing: list[bool] = []
+
+    def warm_up(self) -> None:
+        """Do what the worker's own does."""
+        self._inner.warm_up()
+
+    def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> Engine:
+        """Build the worker's own engine."""
+        engine: Any = self._inner.build(spec, checkpoint)
+        for layer in engine._runner._model.model.layers:
+            layer.register_forward_hook(lambda *_: self._note(checkpoint))
+        return engine  # type: ignore[no-any-return]
+
+    def _note(self, checkpoint: OpenCheckpoint) -> None:
+        self.chunks_missing.append(not checkpoint.weights.complete)
+        self.first_layer.set()
+
+
+@dataclass
+class WorkerOnStorage:
+    """A worker in this process, as ``app`` puts it together, without a registry."""
+
+    stub: inference_pb2_grpc.InferenceServiceStub
+    engines: WatchedFactory
+    instances: Instances
+
+    async def until_gone(self) -> None:
+        """Return when no instance is left."""
+        while self.instances.view.instances:
+            await self.instances._changes.upcoming.wait()
+
+
+async def worker_in_this_process(storage_address: str, resources: AsyncExitStack) -> WorkerOnStorage:
+    """Run a worker on a storage manager until ``resources`` is closed."""
+    settings = WorkerSettings(
+        node_id="node-a", storage_address=storage_address, threads=1, kv_cache_bytes=2**24, grace_seconds=0
+    )
+    engines = WatchedFactory(engine_factory(settings))
+    await asyncio.to_thread(engines.warm_up)
+    store = await open_store(settings, resources)
+    instances = Instances(slots=1, checkpoints=store, engines=engines, clock=SystemClock())
+    await resources.enter_async_context(instances)
+    server = await resources.enter_async_context(build_server(settings, instances))
+    channel = await resources.enter_async_context(open_channel(server.address, retry=False))
+    return WorkerOnStorage(inference_pb2_grpc.InferenceServiceStub(channel), engines, instances)

@@ -24,7 +24,7 @@ class OpenCheckpoint(Protocol):
 
     @property
     def report(self) -> LoadReport | None:
-        """What ``loaded`` returns, once every byte is there."""
+        """What ``loaded`` returns, once every byte is there; raises what ``loaded`` raises."""
         ...
 
     async def loaded(self) -> LoadReport:

@@ -20,6 +20,7 @@ from kindling.worker.adapters.transformers_engine import (
     supported_architectures,
 )
 from support.engines import (
+    MODELS,
     GatedWeightSource,
     OrderedWeightSource,
     generate,
@@ -174,7 +175,7 @@ def test_supported_architectures_can_be_asked_for() -> None:
     assert {"OPTForCausalLM", "GPT2LMHeadModel", "MixtralForCausalLM"} <= supported_architectures()
 
 
-@pytest.mark.parametrize("name", ["llama-tied", "gpt2", "mixtral"])
+@pytest.mark.parametrize("name", MODELS)
 def test_layers_run_as_soon_as_their_bytes_are_there(tmp_path: Path, name: str) -> None:
     model = write_model(tmp_path, name)
     source = GatedWeightSource(tmp_path)

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from integration.worker.conftest import storage_settings
-from kindling.platform.clock import SystemClock
-from kindling.platform.errors import DataLossError, NotFoundError
+from kindling.platform.errors import NotFoundError
 from kindling.platform.rpc.channel import open_channel, remote_errors
 from kindling.storage.app import StorageNode, running
 from kindling.v1 import checkpoint_pb2, inference_pb2, inference_pb2_grpc
-from kindling.worker.app import build_server, engine_factory, open_store
-from kindling.worker.instances import Instances
-from kindling.worker.settings import WorkerSettings
 from support.checkpoints import make_checkpoint
 from support.etcd_server import EtcdServer
 from support.worker_process import worker_process
@@ -24,27 +20,12 @@ from support.worker_with_storage import (
     greedy,
     import_checkpoint,
     leases,
+    loaded_report,
     start_instance,
+    worker_in_this_process,
 )
 
 PROMPT = (5, 17, 300, 42, 8)
-
-
-async def worker_in_this_process(
-    storage_address: str, resources: AsyncExitStack
-) -> inference_pb2_grpc.InferenceServiceStub:
-    """Run a worker as ``app`` puts it together, without a registry."""
-    settings = WorkerSettings(
-        node_id="node-a", storage_address=storage_address, threads=1, kv_cache_bytes=2**24, grace_seconds=0
-    )
-    engines = engine_factory(settings)
-    await asyncio.to_thread(engines.warm_up)
-    store = await open_store(settings, resources)
-    instances = Instances(slots=1, checkpoints=store, engines=engines, clock=SystemClock())
-    await resources.enter_async_context(instances)
-    server = await resources.enter_async_context(build_server(settings, instances))
-    channel = await resources.enter_async_context(open_channel(server.address))
-    return inference_pb2_grpc.InferenceServiceStub(channel)
 
 
 async def test_tokens_equal_those_of_transformers_from_every_tier(storage: StorageNode, tmp_path: Path) -> None:
@@ -52,11 +33,12 @@ async def test_tokens_equal_those_of_transformers_from_every_tier(storage: Stora
     expected = await asyncio.to_thread(generate_with_transformers, source, PROMPT, 24)
     digest = await import_checkpoint(storage.server.address, source)
     async with AsyncExitStack() as resources:
-        stub = await worker_in_this_process(storage.server.address, resources)
+        stub = (await worker_in_this_process(storage.server.address, resources)).stub
         for tier in (checkpoint_pb2.TIER_REMOTE, checkpoint_pb2.TIER_DRAM):
-            ready = (await start_instance(stub, digest)).ready
-            assert [getattr(flow, "from") for flow in ready.traffic] == [tier]
-            assert ready.total_seconds >= ready.load_seconds
+            await start_instance(stub, digest)
+            report = await loaded_report(stub)
+            assert [getattr(flow, "from") for flow in report.traffic] == [tier]
+            assert report.total_seconds >= report.load_seconds
             assert await greedy(stub, PROMPT, 24) == expected
             assert await leases(storage.server.address) == ["node-a/worker-0"]
             await stub.StopInstance(inference_pb2.StopInstanceRequest(instance_id="m-1"))
@@ -69,7 +51,7 @@ async def test_what_does_not_fit_the_pool_is_read_from_the_disk(tmp_path: Path, 
     expected = await asyncio.to_thread(generate_with_transformers, source, PROMPT, 12)
     async with running(storage_settings(tmp_path, pool_bytes=pool_bytes)) as storage, AsyncExitStack() as resources:
         digest = await import_checkpoint(storage.server.address, source)
-        stub = await worker_in_this_process(storage.server.address, resources)
+        stub = (await worker_in_this_process(storage.server.address, resources)).stub
         await start_instance(stub, digest)
         assert await greedy(stub, PROMPT, 12) == expected
 
@@ -80,29 +62,16 @@ async def test_huge_pages_serve_the_same_tokens(tmp_path: Path) -> None:
     settings = storage_settings(tmp_path, huge_pages=True, reserve_huge_pages=True, chunk_bytes=2**21, pool_bytes=2**23)
     async with running(settings) as storage, AsyncExitStack() as resources:
         digest = await import_checkpoint(storage.server.address, source)
-        stub = await worker_in_this_process(storage.server.address, resources)
+        stub = (await worker_in_this_process(storage.server.address, resources)).stub
         await start_instance(stub, digest)
         assert await greedy(stub, PROMPT, 12) == expected
 
 
 async def test_an_unknown_checkpoint_fails_the_start(storage: StorageNode) -> None:
     async with AsyncExitStack() as resources:
-        stub = await worker_in_this_process(storage.server.address, resources)
+        stub = (await worker_in_this_process(storage.server.address, resources)).stub
         with pytest.raises(NotFoundError), remote_errors("the worker"):
             await start_instance(stub, "blake3:" + "0" * 64)
-
-
-async def test_a_chunk_that_is_bad_everywhere_fails_the_start_and_names_it(
-    storage: StorageNode, tmp_path: Path
-) -> None:
-    digest = await import_checkpoint(storage.server.address, make_checkpoint(tmp_path / "source", "gpt2"))
-    await asyncio.to_thread(_spoil, tmp_path / "remote")
-    async with AsyncExitStack() as resources:
-        stub = await worker_in_this_process(storage.server.address, resources)
-        with pytest.raises(DataLossError) as caught, remote_errors("the worker"):
-            await start_instance(stub, digest)
-        assert caught.value.reason == "CHUNK_CORRUPT"
-        assert await leases(storage.server.address) == []
 
 
 async def test_weights_are_shared_read_only_and_go_with_the_process(
@@ -117,8 +86,8 @@ async def test_weights_are_shared_read_only_and_go_with_the_process(
     ):
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         before = worker.private_bytes()
-        ready = (await start_instance(stub, digest)).ready
-        weights_bytes = sum(flow.bytes for flow in ready.traffic)
+        await start_instance(stub, digest)
+        weights_bytes = sum(flow.bytes for flow in (await loaded_report(stub)).traffic)
         assert weights_bytes > 40 * 2**20
         assert len(await greedy(stub, PROMPT, 4)) == 4
         assert weights_bytes <= worker.mapped_bytes("memfd:") < weights_bytes + 2**22
@@ -133,12 +102,3 @@ async def test_weights_are_shared_read_only_and_go_with_the_process(
         async with asyncio.timeout(20):
             await released.wait()
         assert await leases(address) == []
-
-
-def _spoil(directory: Path) -> None:
-    """Flip a byte of every data file."""
-    for path in directory.rglob("*.safetensors"):
-        data = bytearray(path.read_bytes())
-        data[-5] ^= 1
-        path.chmod(0o644)
-        path.write_bytes(bytes(data))

@@ -28,6 +28,7 @@ from support.worker_service import (
     generate_request,
     read,
     running_worker,
+    start_request,
 )
 
 
@@ -239,10 +240,6 @@ async def test_an_engine_that_fails_ends_its_streams_and_its_instance() -> None:
         assert caught.value.reason == "ENGINE_FAILED"
         await worker.stub.StopInstance(inference_pb2.StopInstanceRequest(instance_id="m-1"))
         assert (await worker.start("m-2")).HasField("ready")
-
-
-def start_request(instance_id: str = "m-1") -> inference_pb2.StartInstanceRequest:
-    return inference_pb2.StartInstanceRequest(instance_id=instance_id, model="m", checkpoint_digest=DIGEST)
 
 
 async def _iterate(call: grpc.aio.UnaryStreamCall):  # type: ignore[no-untyped-def,type-arg]

@@ -13,7 +13,7 @@ from kindling.platform.errors import DataLossError, KindlingError, NotFoundError
 from kindling.platform.rpc.channel import remote_errors
 from kindling.v1 import checkpoint_pb2, inference_pb2
 from kindling.worker.domain.instance import WorkerView
-from support.worker_service import REPORT, WorkerUnderTest, generate_request, read, running_worker
+from support.worker_service import REPORT, WorkerUnderTest, generate_request, read, running_worker, start_request
 
 CORRUPT = DataLossError("chunk 3 is bad", reason="CHUNK_CORRUPT", metadata={"chunk": "3"})
 LOST = UnavailableError("the storage manager went away", reason="LEASE_OVER")
@@ -61,6 +61,19 @@ async def test_a_load_that_breaks_fails_every_generation_and_frees_everything(er
         assert (await _error_of(worker.stub.Generate(generate_request("g3")), NotFoundError)).reason
         worker.store.holding = False
         assert (await worker.start("m-2")).ready.complete
+
+
+async def test_a_load_that_breaks_before_the_engine_is_built_fails_the_start() -> None:
+    async with loading_worker(stepped=True) as worker:
+        worker.engines.may_build.clear()
+        call = worker.stub.StartInstance(start_request())
+        await asyncio.to_thread(worker.engines.building.wait)
+        worker.store.held[0].finish(CORRUPT)
+        worker.engines.may_build.set()
+        assert (await _error_of(call, DataLossError)).metadata["chunk"] == "3"
+        assert worker.engines.engine.closed.is_set()
+        assert not worker.store.held
+        assert not worker.instances.view.instances
 
 
 async def test_a_load_that_breaks_while_nobody_generates_ends_the_instance() -> None:
