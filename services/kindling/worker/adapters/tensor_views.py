@@ -1,6 +1,7 @@
 """A checkpoint's tensors as views of flat memory."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kindling.checkpoint.manifest import Manifest, TensorEntry
@@ -47,9 +48,21 @@ def require_same_partitions(manifest: Manifest, mappings: Sequence[PartitionMapp
 
 
 def _torch_dtype(entry: TensorEntry) -> "torch.dtype":
+    dtypes = _torch_dtypes()
+    if entry.dtype not in dtypes:
+        raise InvalidArgumentError(
+            f"Tensor {entry.name} is of type {entry.dtype}, which cannot be computed with; convert the model.",
+            reason="DTYPE_UNSUPPORTED",
+            metadata={"tensor": entry.name, "dtype": entry.dtype},
+        )
+    return dtypes[entry.dtype]
+
+
+@functools.cache
+def _torch_dtypes() -> "Mapping[str, torch.dtype]":
     import torch
 
-    dtypes = {
+    return {
         "F64": torch.float64,
         "F32": torch.float32,
         "F16": torch.float16,
@@ -63,10 +76,3 @@ def _torch_dtype(entry: TensorEntry) -> "torch.dtype":
         "U8": torch.uint8,
         "BOOL": torch.bool,
     }
-    if entry.dtype not in dtypes:
-        raise InvalidArgumentError(
-            f"Tensor {entry.name} is of type {entry.dtype}, which cannot be computed with; convert the model.",
-            reason="DTYPE_UNSUPPORTED",
-            metadata={"tensor": entry.name, "dtype": entry.dtype},
-        )
-    return dtypes[entry.dtype]
