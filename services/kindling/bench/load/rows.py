@@ -52,6 +52,7 @@ FIO_ENGINES = ("psync", "io_uring")
 
 SSD, SSD_FRESH, REMOTE = "kindling_ssd", "kindling_ssd_fresh", "kindling_remote"
 DRAM_VIEWS, DRAM_TOUCHED, DRAM_VIEWS_EIGHTH = "kindling_dram", "kindling_dram_touched", "kindling_dram_eighth"
+DRAM_AGAIN = "kindling_dram_again"
 MEMCPY = "memcpy"
 
 
@@ -78,6 +79,7 @@ ROWS: tuple[Row, ...] = (
     Row(REMOTE, "Kindling REMOTE → usable", Kind.OURS, State.COLD),
     Row(DRAM_VIEWS, "Kindling DRAM hit: views", Kind.OURS, State.WARM, in_milliseconds=True),
     Row(DRAM_TOUCHED, "Kindling DRAM hit: touched", Kind.OURS, State.WARM, in_milliseconds=True),
+    Row(DRAM_AGAIN, "Kindling DRAM hit: views, not the worker's first", Kind.OURS, State.WARM, in_milliseconds=True),
     Row(DRAM_VIEWS_EIGHTH, "Kindling DRAM hit: views, 1/8 of the size", Kind.OURS, State.WARM, in_milliseconds=True),
     *_peer_rows(),
     *_floor_rows(),
