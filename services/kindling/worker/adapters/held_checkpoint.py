@@ -47,6 +47,11 @@ class HeldCheckpoint:
             raise self._failure
         return self._report if self.weights.placed.done() else None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the storage manager has brought every byte."""
+        return self._report is not None
+
     async def loaded(self) -> LoadReport:
         """Return when every byte is there; raise what the load failed with."""
         await self._settled.wait()
