@@ -177,8 +177,9 @@ class EngineBench:
     def __post_init__(self) -> None:
         self.may_build.set()
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> float:
         """Nothing to do."""
+        return 0.0
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> FakeEngine:
         self.building.set()

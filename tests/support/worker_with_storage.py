@@ -102,9 +102,9 @@ class WatchedFactory:
         self.first_layer = threading.Event()
         self.chunks_missing: list[bool] = []
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> float:
         """Do what the worker's own does."""
-        self._inner.warm_up()
+        return self._inner.warm_up()
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> Engine:
         """Build the worker's own engine."""

@@ -37,8 +37,8 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
         )
         server = build_server(settings, instances)
         await resources.enter_async_context(server)
-        await _warm_up(engines)
-        async with in_registry(etcd, settings.etcd_prefix, _record(settings, server), settings.lease_ttl_seconds):
+        record = _record(settings, server, await _warm_up(engines))
+        async with in_registry(etcd, settings.etcd_prefix, record, settings.lease_ttl_seconds):
             log.info("worker_started", worker_id=settings.worker_id, address=server.address)
             await shutdown.requested.wait()
             await server.drain()
@@ -80,17 +80,18 @@ async def open_store(settings: WorkerSettings, resources: AsyncExitStack) -> Che
     return await resources.enter_async_context(client)
 
 
-async def _warm_up(engines: EngineFactory) -> None:
+async def _warm_up(engines: EngineFactory) -> float:
     """On a thread, so that the process answers health checks and signals meanwhile."""
     with ThreadPoolExecutor(1, "warm-up") as executor:
-        await asyncio.get_running_loop().run_in_executor(executor, engines.warm_up)
+        return await asyncio.get_running_loop().run_in_executor(executor, engines.warm_up)
 
 
-def _record(settings: WorkerSettings, server: RpcServer) -> state_pb2.WorkerRecord:
+def _record(settings: WorkerSettings, server: RpcServer, init_seconds: float) -> state_pb2.WorkerRecord:
     return state_pb2.WorkerRecord(
         worker_id=settings.worker_id,
         node_id=settings.node_id,
         address=server.address,
         device=settings.device,
         slots=settings.slots,
+        init_seconds=init_seconds,
     )

@@ -58,8 +58,11 @@ class CheckpointStore(Protocol):
 class EngineFactory(Protocol):
     """Builds engines. Synchronous: both methods are called on a thread of their own."""
 
-    def warm_up(self) -> None:
-        """Do everything that needs no model, so that no cold start pays for it."""
+    def warm_up(self) -> float:
+        """Do everything that needs no model, so that no cold start pays for it.
+
+        Returns the seconds that building an engine for a small model takes from now on; 0 if there is nothing to build.
+        """
         ...
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> Engine:

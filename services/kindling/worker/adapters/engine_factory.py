@@ -41,8 +41,9 @@ class FakeEngineFactory:
     def __init__(self, options: FakeEngineOptions) -> None:
         self._options = options
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> float:
         """Do nothing: there is nothing to warm."""
+        return 0.0
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> FakeEngine:  # noqa: ARG002 - the port's
         """Return a fake engine."""

@@ -23,8 +23,8 @@ class TransformersEngineFactory:
     kv_cache_bytes: int | None
     slots: int = 1
 
-    def warm_up(self) -> None:
-        """Import torch and transformers with the models that can be run, and compute something on the device.
+    def warm_up(self) -> float:
+        """Import torch and transformers with the models that can be run, and run a tiny one; see the port.
 
         Raises:
             FailedPreconditionError: DEVICE_UNAVAILABLE.
@@ -32,13 +32,12 @@ class TransformersEngineFactory:
         import torch
         import transformers
 
-        from kindling.worker.adapters.transformers_engine import supported_architectures
+        from kindling.worker.adapters.transformers_engine import run_tiny_model, supported_architectures
 
         torch.set_num_threads(self.threads)
         for architecture in supported_architectures():
             getattr(transformers, architecture)
-        square = torch.ones(64, 64, device=resolve_device(self.device))
-        (square @ square).sum().item()
+        return run_tiny_model(str(resolve_device(self.device)))
 
     def build(self, spec: InstanceSpec, checkpoint: OpenCheckpoint) -> "TransformersEngine":  # noqa: ARG002 - the port's
         """Return an engine whose parameters are views of the checkpoint's memory."""

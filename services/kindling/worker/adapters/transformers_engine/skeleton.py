@@ -5,18 +5,19 @@ from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from kindling.platform.errors import InternalError
 from kindling.worker.adapters.transformers_engine.architectures import ModelConfig
 from kindling.worker.adapters.transformers_engine.attention import ATTENTION_NAME
 
 _BUILDING = threading.Lock()
-"""Building sets torch's default dtype, which all threads share."""
+"""Building sets torch's default dtype and switches initialisation off, for all threads alike."""
 
 
 def build_skeleton(model_config: ModelConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """Build the model with our attention; parameters take no memory, buffers are on ``device`` with their values."""
-    with _BUILDING, torch.device("meta"):
+    with _BUILDING, no_init_weights(), torch.device("meta"):
         model: Any = model_config.model_class._from_config(  # type: ignore[no-untyped-call]  # noqa: SLF001
             model_config.config, dtype=dtype, attn_implementation=ATTENTION_NAME
         )
