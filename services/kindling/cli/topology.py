@@ -64,6 +64,7 @@ class Topology:
             "CACHE_DIR": str(self.layout.ssd_dir(node)),
             "POOL_BYTES": str(self._options.pool_bytes),
             "SOCKET_PATH": str(self._sockets[node]),
+            "RESERVE_HUGE_PAGES": os.environ.get("KINDLING_STORAGE_RESERVE_HUGE_PAGES", str(os.geteuid() == 0)),
         }
         return self._service(f"{node}/storage", Role.STORAGE, env)
 

@@ -101,7 +101,7 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     resources.enter_context(sole_use(settings.cache_dir))
     io = resources.enter_context(IoExecutor(settings.read_threads, "chunk-io"))
     packer = resources.enter_context(IoExecutor(1, "packer"))
-    memory = resources.enter_context(_pool_memory(settings))
+    memory = _pool_memory(settings, resources)
     remote = RemoteDirectory(settings.remote_directory, io, packer)
     return Tiers(
         pool=ChunkPool(memory.buffer_count, memory.buffer_bytes, settings.head_fraction),
@@ -114,12 +114,22 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     )
 
 
-def _pool_memory(settings: StorageSettings) -> MemfdPool:
-    huge_pages = HugePages() if settings.huge_pages else None
-    if huge_pages is not None and settings.reserve_huge_pages:
-        huge_pages.reserve(settings.pool_bytes)
+def _pool_memory(settings: StorageSettings, resources: ExitStack) -> MemfdPool:
+    huge_pages = _huge_pages(settings)
+    resources.callback(huge_pages.give_back)
     count = settings.pool_bytes // settings.chunk_bytes
-    return MemfdPool(count, settings.chunk_bytes, huge_pages, touch=settings.touch_pool)
+    usable = huge_pages if settings.uses_huge_pages else None
+    return resources.enter_context(MemfdPool(count, settings.chunk_bytes, usable, touch=settings.touch_pool))
+
+
+def _huge_pages(settings: StorageSettings) -> HugePages:
+    pages = HugePages(state_file=settings.cache_dir / "huge_pages.json")
+    pages.adopt()
+    if settings.uses_huge_pages and settings.reserve_huge_pages:
+        pages.reserve(settings.pool_bytes)
+    else:
+        pages.give_back()  # ours were adopted from a predecessor with other settings
+    return pages
 
 
 def _build_node(settings: StorageSettings, tiers: Tiers, clock: Clock, tasks: asyncio.TaskGroup) -> StorageNode:

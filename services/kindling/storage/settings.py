@@ -15,6 +15,7 @@ _UNITS |= {f"{letter}iB": 1 << 10 * power for power, letter in enumerate("KMGT",
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", start=1)}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 PAGE_BYTES = 4096
+HUGE_PAGE_BYTES = 2 << 20
 
 
 def parse_size(value: object) -> object:
@@ -69,6 +70,11 @@ class StorageSettings(ServiceSettings):
         if len(str(self.handover_socket)) > MAX_SOCKET_PATH:
             raise ValueError(f"socket_path is longer than {MAX_SOCKET_PATH} characters: {self.handover_socket}")
         return self
+
+    @property
+    def uses_huge_pages(self) -> bool:
+        """Whether the pool goes on 2 MiB pages if there are any: a chunk must be a whole number of them."""
+        return self.huge_pages and self.chunk_bytes % HUGE_PAGE_BYTES == 0
 
     @property
     def handover_socket(self) -> Path:

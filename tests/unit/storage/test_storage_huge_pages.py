@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.memfd_pool import MemfdPool
-from kindling.storage.adapters.shared_buffer import HUGE_PAGE_BYTES
+from kindling.storage.settings import HUGE_PAGE_BYTES
 
 
 def counters(directory: Path, *, total: int, free: int, reserved: int = 0) -> HugePages:
@@ -40,3 +40,40 @@ def test_chunks_that_are_no_whole_huge_pages_live_on_small_ones(tmp_path: Path) 
 def test_a_pool_without_buffers_says_so() -> None:
     with MemfdPool(0, 64 * 1024, None) as pool:
         assert pool.backing == "none"
+
+
+def test_what_a_killed_process_reserved_is_adopted_and_given_back(tmp_path: Path) -> None:
+    state = tmp_path / "huge_pages.json"
+    counters(tmp_path, total=4, free=0)
+    HugePages(tmp_path, state).reserve(3 * HUGE_PAGE_BYTES)
+    assert int((tmp_path / "nr_hugepages").read_text()) == 7
+    successor = HugePages(tmp_path, state)
+    successor.adopt()
+    (tmp_path / "free_hugepages").write_text("3")
+    successor.reserve(5 * HUGE_PAGE_BYTES)
+    assert int((tmp_path / "nr_hugepages").read_text()) == 9, "only what is missing is added"
+    successor.give_back()
+    assert int((tmp_path / "nr_hugepages").read_text()) == 4
+    assert not state.exists()
+
+
+def test_no_more_is_given_back_than_was_added(tmp_path: Path) -> None:
+    state = tmp_path / "huge_pages.json"
+    counters(tmp_path, total=4, free=0)
+    HugePages(tmp_path, state).reserve(3 * HUGE_PAGE_BYTES)
+    (tmp_path / "nr_hugepages").write_text("5")  # killed before the kernel had found all of them
+    successor = HugePages(tmp_path, state)
+    successor.adopt()
+    successor.give_back()
+    assert int((tmp_path / "nr_hugepages").read_text()) == 4
+
+
+def test_a_note_of_another_boot_or_a_torn_one_means_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "huge_pages.json"
+    counters(tmp_path, total=9, free=0)
+    for note in ('{"boot_id": "another", "before": 0, "added": 9}', '{"boot_id"', "[]"):
+        state.write_text(note)
+        successor = HugePages(tmp_path, state)
+        successor.adopt()
+        successor.give_back()
+        assert int((tmp_path / "nr_hugepages").read_text()) == 9

@@ -1,40 +1,85 @@
 """The machine's 2 MiB pages: how many are free, and asking the kernel for more."""
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kindling.platform.logging import get_logger
-from kindling.storage.adapters.shared_buffer import HUGE_PAGE_BYTES
+from kindling.storage.settings import HUGE_PAGE_BYTES
 
 log = get_logger(__name__)
 _COUNTS = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    """``added`` pages on top of the ``before`` that the kernel had, since the boot named."""
+
+    boot_id: str
+    before: int
+    added: int
 
 
 class HugePages:
-    """Counts below ``directory``; zero where the kernel has no 2 MiB pages."""
+    """Counts below ``directory``; zero where the kernel has no 2 MiB pages.
 
-    def __init__(self, directory: Path = _COUNTS) -> None:
+    What was asked for is noted in ``state_file``, so that a successor can give back what a killed process no longer
+    could: the kernel's count outlives whoever raised it.
+    """
+
+    def __init__(self, directory: Path = _COUNTS, state_file: Path | None = None) -> None:
         self._directory = directory
+        self._state_file = state_file
+        self._before = 0
         self._added = 0
 
     def free_bytes(self) -> int:
         """Bytes of huge pages that nobody has or has been promised."""
         return max(0, self._read("free_hugepages") - self._read("resv_hugepages")) * HUGE_PAGE_BYTES
 
+    def adopt(self) -> None:
+        """Make what a predecessor that died had reserved ours, to be used or given back."""
+        left = self._predecessors()
+        if left is not None and left.boot_id == _boot_id():
+            self._before = left.before
+            self._added = min(left.added, max(0, self._read("nr_hugepages") - left.before))
+            log.info("huge_pages_adopted", pages=self._added)
+
     def reserve(self, size_bytes: int) -> None:
         """Try to have ``size_bytes`` free; without the permission or the memory nothing happens."""
         missing = -(-(size_bytes - self.free_bytes()) // HUGE_PAGE_BYTES)
         if missing <= 0:
             return
-        before = self._read("nr_hugepages")
-        self._write(before + missing)
-        self._added = max(0, self._read("nr_hugepages") - before)
-        log.info("huge_pages_reserved", pages=self._added, wanted=missing)
+        total = self._read("nr_hugepages")
+        if not self._added:
+            self._before = total
+        earlier = self._added
+        self._note(earlier + missing)  # first, since finding the pages takes a while in which we may be killed
+        self._write(total + missing)
+        self._added = earlier + max(0, self._read("nr_hugepages") - total)
+        self._note(self._added)
+        log.info("huge_pages_reserved", pages=self._added - earlier, wanted=missing)
 
     def give_back(self) -> None:
-        """Return what :meth:`reserve` added."""
+        """Return what :meth:`reserve` added or :meth:`adopt` found."""
         if self._added:
             self._write(max(0, self._read("nr_hugepages") - self._added))
             self._added = 0
+        if self._state_file is not None:
+            self._state_file.unlink(missing_ok=True)
+
+    def _predecessors(self) -> _Reservation | None:
+        if self._state_file is None:
+            return None
+        try:
+            return _Reservation(**json.loads(self._state_file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _note(self, added: int) -> None:
+        if self._state_file is not None:
+            self._state_file.write_text(json.dumps(asdict(_Reservation(_boot_id(), self._before, added))))
 
     def _read(self, name: str) -> int:
         try:
@@ -47,3 +92,10 @@ class HugePages:
             (self._directory / "nr_hugepages").write_text(str(pages))
         except OSError as error:
             log.info("huge_pages_refused", error=str(error))
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -9,9 +9,14 @@ from typing import Self
 from kindling.platform.errors import ResourceExhaustedError
 from kindling.platform.logging import get_logger
 from kindling.storage.adapters.huge_pages import HugePages
-from kindling.storage.adapters.shared_buffer import HUGE_PAGE_BYTES, SharedBuffer
+from kindling.storage.adapters.shared_buffer import SharedBuffer
+from kindling.storage.settings import HUGE_PAGE_BYTES
 
 log = get_logger(__name__)
+_ADVICE = (
+    "a hit in DRAM is several times slower on 4 KiB pages: reserve 2 MiB pages (sysctl vm.nr_hugepages), or set "
+    "KINDLING_STORAGE_RESERVE_HUGE_PAGES=true and run as root; chunks must be whole 2 MiB pages"
+)
 
 
 class MemfdPool:
@@ -70,7 +75,10 @@ class MemfdPool:
     def __enter__(self) -> Self:
         with self._lock:
             self._buffers = [self._allocate() for _ in range(self.buffer_count)]
+        small = sum(not buffer.huge for buffer in self._buffers)
         log.info("pool_allocated", backing=self.backing, buffers=self.buffer_count, buffer_bytes=self.buffer_bytes)
+        if small:
+            log.warning("pool_on_small_pages", buffers=small, of=self.buffer_count, advice=_ADVICE)
         if self._touch:
             self._toucher.start()
         return self
@@ -83,8 +91,6 @@ class MemfdPool:
             self._toucher.join()
         for buffer in self._buffers:
             buffer.close()
-        if self._huge_pages is not None:
-            self._huge_pages.give_back()
 
     def _allocate(self) -> SharedBuffer:
         if self._has_huge_page():

@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import suppress
 
-HUGE_PAGE_BYTES = 2 << 20
 _MFD_HUGE_2MB = 21 << 26
 _F_ADD_SEALS = 1033
 _F_SEAL_SHRINK, _F_SEAL_GROW, _F_SEAL_FUTURE_WRITE = 0x2, 0x4, 0x10
