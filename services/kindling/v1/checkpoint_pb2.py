@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckindling/v1/checkpoint.proto\x12\x0bkindling.v1\"\xb1\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x17\n\x0fparameter_count\x18\x07 \x01(\x04\x12\x16\n\x0e\x63ontext_length\x18\x08 \x01(\r\"N\n\x0bTierTraffic\x12\x1f\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"\x8c\x01\n\nLoadReport\x12)\n\x07traffic\x18\x01 \x03(\x0b\x32\x18.kindling.v1.TierTraffic\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x14\n\x0cinit_seconds\x18\x03 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x04 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"Z\n\x0cLoadProgress\x12\x14\n\x0cloaded_bytes\x18\x01 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier*X\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x0c\n\x08TIER_GPU\x10\x01\x12\r\n\tTIER_DRAM\x10\x02\x12\x0c\n\x08TIER_SSD\x10\x03\x12\x0f\n\x0bTIER_REMOTE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckindling/v1/checkpoint.proto\x12\x0bkindling.v1\"\xb1\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x17\n\x0fparameter_count\x18\x07 \x01(\x04\x12\x16\n\x0e\x63ontext_length\x18\x08 \x01(\r\"N\n\x0bTierTraffic\x12\x1f\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"\x8c\x01\n\nLoadReport\x12)\n\x07traffic\x18\x01 \x03(\x0b\x32\x18.kindling.v1.TierTraffic\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x14\n\x0cinit_seconds\x18\x03 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x04 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"Z\n\x0cLoadProgress\x12\x14\n\x0cloaded_bytes\x18\x01 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier\"9\n\x0eVerifyProgress\x12\x12\n\ndone_bytes\x18\x01 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\"r\n\x0cVerifyReport\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12,\n\x05tiers\x18\x03 \x03(\x0b\x32\x1d.kindling.v1.TierVerification\x12\x13\n\x0bquarantined\x18\x04 \x01(\x08\"v\n\x10TierVerification\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x16\n\x0e\x63hecked_chunks\x18\x02 \x01(\r\x12)\n\nbad_chunks\x18\x03 \x03(\x0b\x32\x15.kindling.v1.BadChunk\"<\n\x08\x42\x61\x64\x43hunk\x12\r\n\x05\x63hunk\x18\x01 \x01(\r\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x10\n\x08repaired\x18\x03 \x01(\x08*X\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x0c\n\x08TIER_GPU\x10\x01\x12\r\n\tTIER_DRAM\x10\x02\x12\x0c\n\x08TIER_SSD\x10\x03\x12\x0f\n\x0bTIER_REMOTE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.checkpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TIER']._serialized_start=540
-  _globals['_TIER']._serialized_end=628
+  _globals['_TIER']._serialized_start=897
+  _globals['_TIER']._serialized_end=985
   _globals['_CHECKPOINT']._serialized_start=46
   _globals['_CHECKPOINT']._serialized_end=223
   _globals['_TIERTRAFFIC']._serialized_start=225
@@ -41,4 +41,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADREPORT']._serialized_end=446
   _globals['_LOADPROGRESS']._serialized_start=448
   _globals['_LOADPROGRESS']._serialized_end=538
+  _globals['_VERIFYPROGRESS']._serialized_start=540
+  _globals['_VERIFYPROGRESS']._serialized_end=597
+  _globals['_VERIFYREPORT']._serialized_start=599
+  _globals['_VERIFYREPORT']._serialized_end=713
+  _globals['_TIERVERIFICATION']._serialized_start=715
+  _globals['_TIERVERIFICATION']._serialized_end=833
+  _globals['_BADCHUNK']._serialized_start=835
+  _globals['_BADCHUNK']._serialized_end=895
 # @@protoc_insertion_point(module_scope)

@@ -196,3 +196,127 @@ class LoadProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoadProgress: _TypeAlias = LoadProgress  # noqa: Y015
+
+@_typing.final
+class VerifyProgress(_message.Message):
+    """How far a verification has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    done_bytes: _builtins.int
+    """Bytes of the checkpoint that were checked."""
+    total_bytes: _builtins.int
+    """Bytes of the checkpoint in all."""
+    def __init__(
+        self,
+        *,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProgress: _TypeAlias = VerifyProgress  # noqa: Y015
+
+@_typing.final
+class VerifyReport(_message.Message):
+    """What a verification found on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node's id."""
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    quarantined: _builtins.bool
+    """Whether the SSD copy was put aside, since a chunk of it is bad and no other tier has a good one."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierVerification]:
+        """The tiers that were checked, fastest first; none if the node has nothing of the checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        tiers: _abc.Iterable[Global___TierVerification] | None = ...,
+        quarantined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "node_id", b"node_id", "quarantined", b"quarantined", "tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyReport: _TypeAlias = VerifyReport  # noqa: Y015
+
+@_typing.final
+class TierVerification(_message.Message):
+    """What a verification found at one tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    CHECKED_CHUNKS_FIELD_NUMBER: _builtins.int
+    BAD_CHUNKS_FIELD_NUMBER: _builtins.int
+    tier: Global___Tier.ValueType
+    """Which tier."""
+    checked_chunks: _builtins.int
+    """Chunks that were read."""
+    @_builtins.property
+    def bad_chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadChunk]:
+        """Chunks that were not as they should be."""
+
+    def __init__(
+        self,
+        *,
+        tier: Global___Tier.ValueType = ...,
+        checked_chunks: _builtins.int = ...,
+        bad_chunks: _abc.Iterable[Global___BadChunk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_chunks", b"bad_chunks", "checked_chunks", b"checked_chunks", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierVerification: _TypeAlias = TierVerification  # noqa: Y015
+
+@_typing.final
+class BadChunk(_message.Message):
+    """A chunk that is not as the manifest says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    REPAIRED_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.int
+    """The chunk's number, counted over all partitions."""
+    problem: _builtins.str
+    """What is wrong, with the file's name."""
+    repaired: _builtins.bool
+    """Whether a good chunk has taken its place."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        repaired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "problem", b"problem", "repaired", b"repaired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BadChunk: _TypeAlias = BadChunk  # noqa: Y015

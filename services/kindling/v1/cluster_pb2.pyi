@@ -133,7 +133,7 @@ class NodeStatus(_message.Message):
     """Where its storage manager listens."""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierStatus]:
-        """Its tiers, fastest first."""
+        """Its tiers, fastest first. TIER_GPU holds what its workers have parked, and is left out while that is nothing."""
 
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerSummary]:
@@ -212,22 +212,26 @@ class ResidentCheckpoint(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     chunks: _builtins.int
     """Chunks at the tier, counted from the head."""
     bytes: _builtins.int
     """Bytes at the tier."""
+    verified: _builtins.bool
+    """Whether all of it was read and found as it should be since the storage manager started."""
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         chunks: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "digest", b"digest", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +247,7 @@ class WorkerSummary(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's id, unique in the cluster: `node/worker`."""
     address: _builtins.str
@@ -251,6 +256,10 @@ class WorkerSummary(_message.Message):
     """Its device, for instance `cpu` or `cuda:0`."""
     slots: _builtins.int
     """Instances it can run at once."""
+    @_builtins.property
+    def parked(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParkedCheckpoint]:
+        """What it has parked, the one parked longest first."""
+
     def __init__(
         self,
         *,
@@ -258,14 +267,43 @@ class WorkerSummary(_message.Message):
         address: _builtins.str = ...,
         device: _builtins.str = ...,
         slots: _builtins.int = ...,
+        parked: _abc.Iterable[Global___ParkedCheckpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "parked", b"parked", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerSummary: _TypeAlias = WorkerSummary  # noqa: Y015
+
+@_typing.final
+class ParkedCheckpoint(_message.Message):
+    """A checkpoint with its engine, ready to start at once in the worker that has it. On a CPU its weights are those of the
+    chunk pool, mapped; on an accelerator they fill an arena of the device's memory.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    bytes: _builtins.int
+    """Bytes of its weights."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParkedCheckpoint: _TypeAlias = ParkedCheckpoint  # noqa: Y015
 
 @_typing.final
 class InstanceStatus(_message.Message):

@@ -27,15 +27,15 @@ from kindling.v1 import checkpoint_pb2 as kindling_dot_v1_dot_checkpoint__pb2
 from kindling.v1 import cluster_pb2 as kindling_dot_v1_dot_cluster__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/inference.proto\x12\x0bkindling.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\"U\n\x14StartInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\"y\n\x15StartInstanceResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.kindling.v1.LoadProgressH\x00\x12(\n\x05ready\x18\x02 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x42\x07\n\x05\x65vent\"T\n\x13StopInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14StopInstanceResponse\"\x14\n\x12WatchWorkerRequest\"k\n\x13WatchWorkerResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\tinstances\x18\x02 \x03(\x0b\x32\x1c.kindling.v1.RunningInstance\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"\xbc\x01\n\x0fRunningInstance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x16\n\x0egeneration_ids\x18\x05 \x03(\t\x12\'\n\x06report\x18\x06 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"\xdb\x01\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x12\n\nignore_eos\x18\x07 \x01(\x08\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06_top_pB\x08\n\x06_top_kB\x0f\n\r_top_logprobs\"\xa1\x01\n\x0fGenerateRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12\x19\n\x11\x65mitted_token_ids\x18\x04 \x03(\r\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\"{\n\x10GenerateResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1f.kindling.v1.GenerationFinishedH\x00\x42\x07\n\x05\x65vent\"_\n\nTokenBatch\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.kindling.v1.TokenLogprob\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"q\n\x12GenerationFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.kindling.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xe0\x02\n\x10InferenceService\x12X\n\rStartInstance\x12!.kindling.v1.StartInstanceRequest\x1a\".kindling.v1.StartInstanceResponse0\x01\x12S\n\x0cStopInstance\x12 .kindling.v1.StopInstanceRequest\x1a!.kindling.v1.StopInstanceResponse\x12R\n\x0bWatchWorker\x12\x1f.kindling.v1.WatchWorkerRequest\x1a .kindling.v1.WatchWorkerResponse0\x01\x12I\n\x08Generate\x12\x1c.kindling.v1.GenerateRequest\x1a\x1d.kindling.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/inference.proto\x12\x0bkindling.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\"U\n\x14StartInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\"y\n\x15StartInstanceResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.kindling.v1.LoadProgressH\x00\x12(\n\x05ready\x18\x02 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x42\x07\n\x05\x65vent\"T\n\x13StopInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14StopInstanceResponse\"\x14\n\x12WatchWorkerRequest\"\x9a\x01\n\x13WatchWorkerResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\tinstances\x18\x02 \x03(\x0b\x32\x1c.kindling.v1.RunningInstance\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12-\n\x06parked\x18\x04 \x03(\x0b\x32\x1d.kindling.v1.ParkedCheckpoint\"\xbc\x01\n\x0fRunningInstance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x16\n\x0egeneration_ids\x18\x05 \x03(\t\x12\'\n\x06report\x18\x06 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"\xdb\x01\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x12\n\nignore_eos\x18\x07 \x01(\x08\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06_top_pB\x08\n\x06_top_kB\x0f\n\r_top_logprobs\"\xa1\x01\n\x0fGenerateRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12\x19\n\x11\x65mitted_token_ids\x18\x04 \x03(\r\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\"{\n\x10GenerateResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1f.kindling.v1.GenerationFinishedH\x00\x42\x07\n\x05\x65vent\"_\n\nTokenBatch\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.kindling.v1.TokenLogprob\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"q\n\x12GenerationFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.kindling.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xe0\x02\n\x10InferenceService\x12X\n\rStartInstance\x12!.kindling.v1.StartInstanceRequest\x1a\".kindling.v1.StartInstanceResponse0\x01\x12S\n\x0cStopInstance\x12 .kindling.v1.StopInstanceRequest\x1a!.kindling.v1.StopInstanceResponse\x12R\n\x0bWatchWorker\x12\x1f.kindling.v1.WatchWorkerRequest\x1a .kindling.v1.WatchWorkerResponse0\x01\x12I\n\x08Generate\x12\x1c.kindling.v1.GenerateRequest\x1a\x1d.kindling.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1623
-  _globals['_FINISHREASON']._serialized_end=1747
+  _globals['_FINISHREASON']._serialized_start=1671
+  _globals['_FINISHREASON']._serialized_end=1795
   _globals['_STARTINSTANCEREQUEST']._serialized_start=133
   _globals['_STARTINSTANCEREQUEST']._serialized_end=218
   _globals['_STARTINSTANCERESPONSE']._serialized_start=220
@@ -46,24 +46,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOPINSTANCERESPONSE']._serialized_end=451
   _globals['_WATCHWORKERREQUEST']._serialized_start=453
   _globals['_WATCHWORKERREQUEST']._serialized_end=473
-  _globals['_WATCHWORKERRESPONSE']._serialized_start=475
-  _globals['_WATCHWORKERRESPONSE']._serialized_end=582
-  _globals['_RUNNINGINSTANCE']._serialized_start=585
-  _globals['_RUNNINGINSTANCE']._serialized_end=773
-  _globals['_SAMPLINGPARAMS']._serialized_start=776
-  _globals['_SAMPLINGPARAMS']._serialized_end=995
-  _globals['_GENERATEREQUEST']._serialized_start=998
-  _globals['_GENERATEREQUEST']._serialized_end=1159
-  _globals['_GENERATERESPONSE']._serialized_start=1161
-  _globals['_GENERATERESPONSE']._serialized_end=1284
-  _globals['_TOKENBATCH']._serialized_start=1286
-  _globals['_TOKENBATCH']._serialized_end=1381
-  _globals['_TOKENLOGPROBS']._serialized_start=1383
-  _globals['_TOKENLOGPROBS']._serialized_end=1455
-  _globals['_TOKENLOGPROB']._serialized_start=1457
-  _globals['_TOKENLOGPROB']._serialized_end=1506
-  _globals['_GENERATIONFINISHED']._serialized_start=1508
-  _globals['_GENERATIONFINISHED']._serialized_end=1621
-  _globals['_INFERENCESERVICE']._serialized_start=1750
-  _globals['_INFERENCESERVICE']._serialized_end=2102
+  _globals['_WATCHWORKERRESPONSE']._serialized_start=476
+  _globals['_WATCHWORKERRESPONSE']._serialized_end=630
+  _globals['_RUNNINGINSTANCE']._serialized_start=633
+  _globals['_RUNNINGINSTANCE']._serialized_end=821
+  _globals['_SAMPLINGPARAMS']._serialized_start=824
+  _globals['_SAMPLINGPARAMS']._serialized_end=1043
+  _globals['_GENERATEREQUEST']._serialized_start=1046
+  _globals['_GENERATEREQUEST']._serialized_end=1207
+  _globals['_GENERATERESPONSE']._serialized_start=1209
+  _globals['_GENERATERESPONSE']._serialized_end=1332
+  _globals['_TOKENBATCH']._serialized_start=1334
+  _globals['_TOKENBATCH']._serialized_end=1429
+  _globals['_TOKENLOGPROBS']._serialized_start=1431
+  _globals['_TOKENLOGPROBS']._serialized_end=1503
+  _globals['_TOKENLOGPROB']._serialized_start=1505
+  _globals['_TOKENLOGPROB']._serialized_end=1554
+  _globals['_GENERATIONFINISHED']._serialized_start=1556
+  _globals['_GENERATIONFINISHED']._serialized_end=1669
+  _globals['_INFERENCESERVICE']._serialized_start=1798
+  _globals['_INFERENCESERVICE']._serialized_end=2150
 # @@protoc_insertion_point(module_scope)

@@ -183,6 +183,7 @@ class WatchWorkerResponse(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's id."""
     draining: _builtins.bool
@@ -191,16 +192,21 @@ class WatchWorkerResponse(_message.Message):
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunningInstance]:
         """Its instances."""
 
+    @_builtins.property
+    def parked(self) -> _containers.RepeatedCompositeFieldContainer[_cluster_pb2.ParkedCheckpoint]:
+        """Checkpoints whose instances stopped and that would start anew at once, the one parked longest first."""
+
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
         instances: _abc.Iterable[Global___RunningInstance] | None = ...,
         draining: _builtins.bool = ...,
+        parked: _abc.Iterable[_cluster_pb2.ParkedCheckpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "instances", b"instances", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "instances", b"instances", "parked", b"parked", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -396,6 +396,156 @@ class EvictModelResponse(_message.Message):
 Global___EvictModelResponse: _TypeAlias = EvictModelResponse  # noqa: Y015
 
 @_typing.final
+class VerifyModelRequest(_message.Message):
+    """Asks to check a model's checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REPAIR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model's name, or a checkpoint's digest."""
+    repair: _builtins.bool
+    """Replace bad chunks by good ones from another tier; the remote store is never written."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        repair: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "repair", b"repair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyModelRequest: _TypeAlias = VerifyModelRequest  # noqa: Y015
+
+@_typing.final
+class VerifyModelResponse(_message.Message):
+    """One event of a verification; the last one is `verified`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___NodeVerifyProgress:
+        """How far one of the nodes has come."""
+
+    @_builtins.property
+    def node(self) -> Global___NodeVerified:
+        """One of the nodes has checked everything, or could not."""
+
+    @_builtins.property
+    def verified(self) -> Global___ModelVerified:
+        """Every node has answered. Terminal."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___NodeVerifyProgress | None = ...,
+        node: Global___NodeVerified | None = ...,
+        verified: Global___ModelVerified | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "node", b"node", "progress", b"progress", "verified", b"verified"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "node", b"node", "progress", b"progress", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "node", "verified"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___VerifyModelResponse: _TypeAlias = VerifyModelResponse  # noqa: Y015
+
+@_typing.final
+class NodeVerifyProgress(_message.Message):
+    """How far a node has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node's id."""
+    @_builtins.property
+    def progress(self) -> _checkpoint_pb2.VerifyProgress:
+        """How far it has come."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        progress: _checkpoint_pb2.VerifyProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeVerifyProgress: _TypeAlias = NodeVerifyProgress  # noqa: Y015
+
+@_typing.final
+class NodeVerified(_message.Message):
+    """A node's answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node's id."""
+    problem: _builtins.str
+    """Why it could not be asked; empty if there is a report."""
+    @_builtins.property
+    def report(self) -> _checkpoint_pb2.VerifyReport:
+        """What it found; absent if it could not be asked."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        report: _checkpoint_pb2.VerifyReport | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "problem", b"problem", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeVerified: _TypeAlias = NodeVerified  # noqa: Y015
+
+@_typing.final
+class ModelVerified(_message.Message):
+    """Every node has answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_DIGEST_FIELD_NUMBER: _builtins.int
+    INTACT_FIELD_NUMBER: _builtins.int
+    checkpoint_digest: _builtins.str
+    """The checkpoint that was checked."""
+    intact: _builtins.bool
+    """Whether every byte that was checked is now as it should be, on every node."""
+    def __init__(
+        self,
+        *,
+        checkpoint_digest: _builtins.str = ...,
+        intact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "intact", b"intact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelVerified: _TypeAlias = ModelVerified  # noqa: Y015
+
+@_typing.final
 class ReadModelFilesRequest(_message.Message):
     """Asks for a model's small files."""
 

@@ -60,6 +60,11 @@ class ModelServiceStub:
                 request_serializer=kindling_dot_v1_dot_model__pb2.EvictModelRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_model__pb2.EvictModelResponse.FromString,
                 _registered_method=True)
+        self.VerifyModel = channel.unary_stream(
+                '/kindling.v1.ModelService/VerifyModel',
+                request_serializer=kindling_dot_v1_dot_model__pb2.VerifyModelRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_model__pb2.VerifyModelResponse.FromString,
+                _registered_method=True)
         self.ReadModelFiles = channel.unary_stream(
                 '/kindling.v1.ModelService/ReadModelFiles',
                 request_serializer=kindling_dot_v1_dot_model__pb2.ReadModelFilesRequest.SerializeToString,
@@ -107,6 +112,14 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyModel(self, request, context):
+        """Checks every byte of a model's checkpoint on every node, and in the remote store. Damage is no error of the call:
+        it is reported, node by node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadModelFiles(self, request, context):
         """Streams the model's small files (configuration, tokenizer, chat template), never weights.
         """
@@ -141,6 +154,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.EvictModel,
                     request_deserializer=kindling_dot_v1_dot_model__pb2.EvictModelRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_model__pb2.EvictModelResponse.SerializeToString,
+            ),
+            'VerifyModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyModel,
+                    request_deserializer=kindling_dot_v1_dot_model__pb2.VerifyModelRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_model__pb2.VerifyModelResponse.SerializeToString,
             ),
             'ReadModelFiles': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadModelFiles,
@@ -284,6 +302,33 @@ class ModelService:
             '/kindling.v1.ModelService/EvictModel',
             kindling_dot_v1_dot_model__pb2.EvictModelRequest.SerializeToString,
             kindling_dot_v1_dot_model__pb2.EvictModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kindling.v1.ModelService/VerifyModel',
+            kindling_dot_v1_dot_model__pb2.VerifyModelRequest.SerializeToString,
+            kindling_dot_v1_dot_model__pb2.VerifyModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

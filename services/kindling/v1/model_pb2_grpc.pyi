@@ -45,6 +45,10 @@ class ModelServiceStub:
     """Stops a model's instances once their generations are done and forgets it."""
     EvictModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.EvictModelRequest, _model_pb2.EvictModelResponse]
     """Stops a model's idle instances and drops its chunks from every tier above the one named."""
+    VerifyModel: _grpc.UnaryStreamMultiCallable[_model_pb2.VerifyModelRequest, _model_pb2.VerifyModelResponse]
+    """Checks every byte of a model's checkpoint on every node, and in the remote store. Damage is no error of the call:
+    it is reported, node by node.
+    """
     ReadModelFiles: _grpc.UnaryStreamMultiCallable[_model_pb2.ReadModelFilesRequest, _model_pb2.ReadModelFilesResponse]
     """Streams the model's small files (configuration, tokenizer, chat template), never weights."""
 
@@ -65,6 +69,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Stops a model's instances once their generations are done and forgets it."""
     EvictModel: _aio.UnaryUnaryMultiCallable[_model_pb2.EvictModelRequest, _model_pb2.EvictModelResponse]  # type: ignore[assignment]
     """Stops a model's idle instances and drops its chunks from every tier above the one named."""
+    VerifyModel: _aio.UnaryStreamMultiCallable[_model_pb2.VerifyModelRequest, _model_pb2.VerifyModelResponse]  # type: ignore[assignment]
+    """Checks every byte of a model's checkpoint on every node, and in the remote store. Damage is no error of the call:
+    it is reported, node by node.
+    """
     ReadModelFiles: _aio.UnaryStreamMultiCallable[_model_pb2.ReadModelFilesRequest, _model_pb2.ReadModelFilesResponse]  # type: ignore[assignment]
     """Streams the model's small files (configuration, tokenizer, chat template), never weights."""
 
@@ -112,6 +120,16 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.EvictModelResponse, _abc.Awaitable[_model_pb2.EvictModelResponse]]:
         """Stops a model's idle instances and drops its chunks from every tier above the one named."""
+
+    @_abc_1.abstractmethod
+    def VerifyModel(
+        self,
+        request: _model_pb2.VerifyModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_model_pb2.VerifyModelResponse], _abc.AsyncIterator[_model_pb2.VerifyModelResponse]]:
+        """Checks every byte of a model's checkpoint on every node, and in the remote store. Damage is no error of the call:
+        it is reported, node by node.
+        """
 
     @_abc_1.abstractmethod
     def ReadModelFiles(

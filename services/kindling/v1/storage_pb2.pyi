@@ -133,7 +133,7 @@ class OpenCheckpointResponse(_message.Message):
 
     @_builtins.property
     def closed(self) -> Global___CheckpointClosed:
-        """The lease is over: the storage manager drains. Terminal."""
+        """The lease is over: the storage manager drains, or takes a parked checkpoint back. Terminal."""
 
     def __init__(
         self,
@@ -252,7 +252,9 @@ class CheckpointClosed(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why."""
+    """Why: `EVICTED` if the room of a parked checkpoint is needed, `EVICTION_REQUESTED` if somebody asked for it to be
+    dropped, else a text for people.
+    """
     def __init__(
         self,
         *,
@@ -265,6 +267,49 @@ class CheckpointClosed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointClosed: _TypeAlias = CheckpointClosed  # noqa: Y015
+
+@_typing.final
+class SetLeaseParkedRequest(_message.Message):
+    """Asks to park a lease, or to make it firm again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease, as `opened` named it."""
+    parked: _builtins.bool
+    """Whether it may be taken back."""
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        parked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "parked", b"parked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLeaseParkedRequest: _TypeAlias = SetLeaseParkedRequest  # noqa: Y015
+
+@_typing.final
+class SetLeaseParkedResponse(_message.Message):
+    """It is so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLeaseParkedResponse: _TypeAlias = SetLeaseParkedResponse  # noqa: Y015
 
 @_typing.final
 class EvictCheckpointRequest(_message.Message):
@@ -404,6 +449,70 @@ class ReadCheckpointFilesResponse(_message.Message):
 Global___ReadCheckpointFilesResponse: _TypeAlias = ReadCheckpointFilesResponse  # noqa: Y015
 
 @_typing.final
+class VerifyCheckpointRequest(_message.Message):
+    """Asks to check a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    REPAIR_FIELD_NUMBER: _builtins.int
+    CHECK_REMOTE_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    repair: _builtins.bool
+    """Replace bad chunks by good ones from another tier; the remote store is never written. An SSD copy that cannot be
+    repaired, since the remote store's chunk is bad too, is quarantined.
+    """
+    check_remote: _builtins.bool
+    """Check the remote store too. One node of a cluster is enough."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        repair: _builtins.bool = ...,
+        check_remote: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_remote", b"check_remote", "digest", b"digest", "repair", b"repair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyCheckpointRequest: _TypeAlias = VerifyCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class VerifyCheckpointResponse(_message.Message):
+    """One event of a verification; the last one is `verified`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _checkpoint_pb2.VerifyProgress:
+        """How far reading has come."""
+
+    @_builtins.property
+    def verified(self) -> _checkpoint_pb2.VerifyReport:
+        """Everything was read. Terminal."""
+
+    def __init__(
+        self,
+        *,
+        progress: _checkpoint_pb2.VerifyProgress | None = ...,
+        verified: _checkpoint_pb2.VerifyReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "verified", b"verified"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "verified"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___VerifyCheckpointResponse: _TypeAlias = VerifyCheckpointResponse  # noqa: Y015
+
+@_typing.final
 class GetStorageStatusRequest(_message.Message):
     """Asks for the node's tiers."""
 
@@ -463,22 +572,26 @@ class LeaseStatus(_message.Message):
     LEASE_ID_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Names the lease."""
     digest: _builtins.str
     """The checkpoint's digest."""
     holder: _builtins.str
     """Who holds it."""
+    parked: _builtins.bool
+    """Whether it may be taken back."""
     def __init__(
         self,
         *,
         lease_id: _builtins.str = ...,
         digest: _builtins.str = ...,
         holder: _builtins.str = ...,
+        parked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "holder", b"holder", "lease_id", b"lease_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "holder", b"holder", "lease_id", b"lease_id", "parked", b"parked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,11 @@ class StorageServiceStub:
                 request_serializer=kindling_dot_v1_dot_storage__pb2.OpenCheckpointRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_storage__pb2.OpenCheckpointResponse.FromString,
                 _registered_method=True)
+        self.SetLeaseParked = channel.unary_unary(
+                '/kindling.v1.StorageService/SetLeaseParked',
+                request_serializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.FromString,
+                _registered_method=True)
         self.EvictCheckpoint = channel.unary_unary(
                 '/kindling.v1.StorageService/EvictCheckpoint',
                 request_serializer=kindling_dot_v1_dot_storage__pb2.EvictCheckpointRequest.SerializeToString,
@@ -59,6 +64,11 @@ class StorageServiceStub:
                 '/kindling.v1.StorageService/ReadCheckpointFiles',
                 request_serializer=kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesResponse.FromString,
+                _registered_method=True)
+        self.VerifyCheckpoint = channel.unary_stream(
+                '/kindling.v1.StorageService/VerifyCheckpoint',
+                request_serializer=kindling_dot_v1_dot_storage__pb2.VerifyCheckpointRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_storage__pb2.VerifyCheckpointResponse.FromString,
                 _registered_method=True)
         self.GetStorageStatus = channel.unary_unary(
                 '/kindling.v1.StorageService/GetStorageStatus',
@@ -86,8 +96,19 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLeaseParked(self, request, context):
+        """Says whether the holder of a lease needs the checkpoint (as at first), or only keeps it for the next start. The
+        chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
+        ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
+        firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EvictCheckpoint(self, request, context):
-        """Drops a checkpoint's chunks from every tier above the one named; pinned chunks stay and are reported.
+        """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
+        leases pin stay and are reported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +123,14 @@ class StorageServiceServicer:
 
     def ReadCheckpointFiles(self, request, context):
         """Streams a checkpoint's small files, never weights.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyCheckpoint(self, request, context):
+        """Reads a checkpoint's chunks at every tier of this node and checks them, while nothing is being loaded. Damage is
+        no error of the call: it is reported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +156,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=kindling_dot_v1_dot_storage__pb2.OpenCheckpointRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_storage__pb2.OpenCheckpointResponse.SerializeToString,
             ),
+            'SetLeaseParked': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLeaseParked,
+                    request_deserializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.SerializeToString,
+            ),
             'EvictCheckpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.EvictCheckpoint,
                     request_deserializer=kindling_dot_v1_dot_storage__pb2.EvictCheckpointRequest.FromString,
@@ -141,6 +175,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ReadCheckpointFiles,
                     request_deserializer=kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesResponse.SerializeToString,
+            ),
+            'VerifyCheckpoint': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyCheckpoint,
+                    request_deserializer=kindling_dot_v1_dot_storage__pb2.VerifyCheckpointRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_storage__pb2.VerifyCheckpointResponse.SerializeToString,
             ),
             'GetStorageStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStorageStatus,
@@ -203,6 +242,33 @@ class StorageService:
             '/kindling.v1.StorageService/OpenCheckpoint',
             kindling_dot_v1_dot_storage__pb2.OpenCheckpointRequest.SerializeToString,
             kindling_dot_v1_dot_storage__pb2.OpenCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLeaseParked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kindling.v1.StorageService/SetLeaseParked',
+            kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.SerializeToString,
+            kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -284,6 +350,33 @@ class StorageService:
             '/kindling.v1.StorageService/ReadCheckpointFiles',
             kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesRequest.SerializeToString,
             kindling_dot_v1_dot_storage__pb2.ReadCheckpointFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kindling.v1.StorageService/VerifyCheckpoint',
+            kindling_dot_v1_dot_storage__pb2.VerifyCheckpointRequest.SerializeToString,
+            kindling_dot_v1_dot_storage__pb2.VerifyCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

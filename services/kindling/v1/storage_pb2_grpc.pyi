@@ -39,12 +39,24 @@ class StorageServiceStub:
     """Brings a checkpoint to DRAM and hands it to a worker. Chunks arrive in execution order. The call is a lease: the
     checkpoint stays pinned until the caller cancels it or dies, or until the terminal event `closed`.
     """
+    SetLeaseParked: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SetLeaseParkedRequest, _storage_pb2.SetLeaseParkedResponse]
+    """Says whether the holder of a lease needs the checkpoint (as at first), or only keeps it for the next start. The
+    chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
+    ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
+    firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+    """
     EvictCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]
-    """Drops a checkpoint's chunks from every tier above the one named; pinned chunks stay and are reported."""
+    """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
+    leases pin stay and are reported.
+    """
     DeleteCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteCheckpointRequest, _storage_pb2.DeleteCheckpointResponse]
     """Deletes a checkpoint from the remote store and from every tier of this node."""
     ReadCheckpointFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadCheckpointFilesRequest, _storage_pb2.ReadCheckpointFilesResponse]
     """Streams a checkpoint's small files, never weights."""
+    VerifyCheckpoint: _grpc.UnaryStreamMultiCallable[_storage_pb2.VerifyCheckpointRequest, _storage_pb2.VerifyCheckpointResponse]
+    """Reads a checkpoint's chunks at every tier of this node and checks them, while nothing is being loaded. Damage is
+    no error of the call: it is reported.
+    """
     GetStorageStatus: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetStorageStatusRequest, _storage_pb2.GetStorageStatusResponse]
     """Returns the node's tiers and what is in them."""
 
@@ -59,12 +71,24 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Brings a checkpoint to DRAM and hands it to a worker. Chunks arrive in execution order. The call is a lease: the
     checkpoint stays pinned until the caller cancels it or dies, or until the terminal event `closed`.
     """
+    SetLeaseParked: _aio.UnaryUnaryMultiCallable[_storage_pb2.SetLeaseParkedRequest, _storage_pb2.SetLeaseParkedResponse]  # type: ignore[assignment]
+    """Says whether the holder of a lease needs the checkpoint (as at first), or only keeps it for the next start. The
+    chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
+    ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
+    firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+    """
     EvictCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]  # type: ignore[assignment]
-    """Drops a checkpoint's chunks from every tier above the one named; pinned chunks stay and are reported."""
+    """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
+    leases pin stay and are reported.
+    """
     DeleteCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteCheckpointRequest, _storage_pb2.DeleteCheckpointResponse]  # type: ignore[assignment]
     """Deletes a checkpoint from the remote store and from every tier of this node."""
     ReadCheckpointFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadCheckpointFilesRequest, _storage_pb2.ReadCheckpointFilesResponse]  # type: ignore[assignment]
     """Streams a checkpoint's small files, never weights."""
+    VerifyCheckpoint: _aio.UnaryStreamMultiCallable[_storage_pb2.VerifyCheckpointRequest, _storage_pb2.VerifyCheckpointResponse]  # type: ignore[assignment]
+    """Reads a checkpoint's chunks at every tier of this node and checks them, while nothing is being loaded. Damage is
+    no error of the call: it is reported.
+    """
     GetStorageStatus: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetStorageStatusRequest, _storage_pb2.GetStorageStatusResponse]  # type: ignore[assignment]
     """Returns the node's tiers and what is in them."""
 
@@ -90,12 +114,26 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SetLeaseParked(
+        self,
+        request: _storage_pb2.SetLeaseParkedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.SetLeaseParkedResponse, _abc.Awaitable[_storage_pb2.SetLeaseParkedResponse]]:
+        """Says whether the holder of a lease needs the checkpoint (as at first), or only keeps it for the next start. The
+        chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
+        ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
+        firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+        """
+
+    @_abc_1.abstractmethod
     def EvictCheckpoint(
         self,
         request: _storage_pb2.EvictCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.EvictCheckpointResponse, _abc.Awaitable[_storage_pb2.EvictCheckpointResponse]]:
-        """Drops a checkpoint's chunks from every tier above the one named; pinned chunks stay and are reported."""
+        """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
+        leases pin stay and are reported.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCheckpoint(
@@ -112,6 +150,16 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.ReadCheckpointFilesResponse], _abc.AsyncIterator[_storage_pb2.ReadCheckpointFilesResponse]]:
         """Streams a checkpoint's small files, never weights."""
+
+    @_abc_1.abstractmethod
+    def VerifyCheckpoint(
+        self,
+        request: _storage_pb2.VerifyCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.VerifyCheckpointResponse], _abc.AsyncIterator[_storage_pb2.VerifyCheckpointResponse]]:
+        """Reads a checkpoint's chunks at every tier of this node and checks them, while nothing is being loaded. Damage is
+        no error of the call: it is reported.
+        """
 
     @_abc_1.abstractmethod
     def GetStorageStatus(
