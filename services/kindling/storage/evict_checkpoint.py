@@ -29,8 +29,10 @@ class EvictCheckpoint:
         self._publisher = publisher
 
     async def evict(self, digest: str, keep: Tier) -> Evicted:
-        """Drop ``digest`` from every tier faster than ``keep``; what is open stays and is counted."""
+        """Drop ``digest`` from every tier faster than ``keep``, and take it back from workers that only have it parked;
+        what is open stays and is counted."""
         async with self._opened.locks.hold(digest):
+            await self._opened.parked.take_back_if_parked(digest)
             held = [tier for tier in self._tiers.residency(digest) if tier.tier < keep]
             if self._opened.is_open(digest):
                 return Evicted(0, sum(tier.size_bytes for tier in held))
@@ -47,6 +49,7 @@ class EvictCheckpoint:
         it is nowhere.
         """
         async with self._opened.locks.hold(digest):
+            await self._opened.parked.take_back_if_parked(digest)
             if self._opened.is_open(digest):
                 raise FailedPreconditionError(
                     f"{digest} is in use; stop the instances that run it first",

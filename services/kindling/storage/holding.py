@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Closed:
     reason: str
 
 
+LET_GO_SECONDS = 1.0
 LeaseEvent = Arrival | Loaded | Closed
 
 
@@ -56,6 +58,12 @@ class Holding:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def is_parked(self) -> bool:
+        """Whether it is loaded, and everybody who has a lease could do without."""
+        can_give_way = self.load_ended.is_set() and not self.doomed
+        return can_give_way and bool(self.leases) and all(lease.parked for lease in self.leases.values())
+
+    @property
     def digest(self) -> str:
         """The checkpoint's digest."""
         return self.known.manifest.digest
@@ -75,6 +83,7 @@ class Lease:
         self.token = secrets.token_urlsafe(24)
         self.holding = holding
         self.holder = holder
+        self.parked = False
         self._clock = clock
         self._started = started
 
@@ -98,5 +107,15 @@ class Lease:
                 yield Loaded(self.holding.meter.totals(), self._clock.now() - self._started)
             if board.closed_reason:
                 yield Closed(board.closed_reason)
+                if self.parked:
+                    await _time_to_let_go()
                 return
             await change.wait()
+
+
+async def _time_to_let_go() -> None:
+    """Holders cancel the call when they have unmapped the memory, so that it can be used anew as it is; one that hangs
+    is not waited for long: it keeps the pages, and the pool takes others."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LET_GO_SECONDS):
+            await asyncio.get_running_loop().create_future()

@@ -7,12 +7,20 @@ from contextlib import asynccontextmanager
 from opentelemetry import metrics, trace
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import DataLossError, KindlingError, ResourceExhaustedError, UnavailableError
+from kindling.platform.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    KindlingError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from kindling.platform.logging import get_logger
 from kindling.storage.contained import outcome
 from kindling.storage.holding import Holding, Lease
 from kindling.storage.keyed_lock import KeyedLock
 from kindling.storage.load_checkpoint import LazyRemote, LoadCheckpoint, LoadPlan
+from kindling.storage.parked_leases import ParkedLeases
 from kindling.storage.ports import SsdCopy
 from kindling.storage.prepare_holding import PrepareHolding
 from kindling.storage.publisher import Publisher
@@ -37,7 +45,8 @@ class OpenCheckpoint:
         self._clock = clock
         self._tasks = tasks
         self._lanes = lanes
-        self._prepare = PrepareHolding(tiers)
+        self.parked = ParkedLeases(tiers)
+        self._prepare = PrepareHolding(tiers, self.parked)
         self._current: dict[str, Holding] = {}
         # With those whose load failed, as long as somebody has a lease on them.
         self._holdings: list[Holding] = []
@@ -57,10 +66,27 @@ class OpenCheckpoint:
             holding = await self._join(digest)
             lease = Lease(holding, holder, self._clock, started)
             holding.leases[lease.lease_id] = lease
+            self.parked.review(holding)
         try:
             yield lease
         finally:
             self._leave(holding, lease)
+
+    def set_parked(self, lease_id: str, *, parked: bool) -> None:
+        """Let a lease give way when the room is needed, or make it firm again.
+
+        Raises NotFoundError (LEASE_UNKNOWN) if it is over, FailedPreconditionError (LOAD_UNDER_WAY) while it is loaded.
+        """
+        lease = next((lease for lease in self.leases() if lease.lease_id == lease_id), None)
+        if lease is None or lease.holding.doomed or lease.holding.board.closed_reason:
+            raise _lease_unknown(lease_id)
+        if not lease.holding.board.complete:
+            raise FailedPreconditionError(
+                f"the checkpoint of lease {lease_id} is still being loaded; cancel the lease instead of parking it",
+                reason="LOAD_UNDER_WAY",
+            )
+        lease.parked = parked
+        self.parked.review(lease.holding)
 
     def holdings(self) -> tuple[Holding, ...]:
         """What is open or being loaded, or still being let go of."""
@@ -87,6 +113,8 @@ class OpenCheckpoint:
         if holding is not None and holding.doomed:
             await holding.load_ended.wait()
             holding = self._current.get(digest)
+            if holding is not None and holding.doomed:
+                holding = None  # parked, and being taken back
         if holding is None:
             holding = await self._prepare.prepare(digest)
             self._current[digest] = holding
@@ -103,6 +131,7 @@ class OpenCheckpoint:
 
     def _leave(self, holding: Holding, lease: Lease) -> None:
         del holding.leases[lease.lease_id]
+        self.parked.review(holding)
         wanted = holding.leases or holding.board.complete or holding.doomed
         if holding.load is not None and not wanted:
             holding.doomed = True  # cancelled once: putting things in order afterwards must not be cut short
@@ -200,6 +229,7 @@ class OpenCheckpoint:
             if holding.doomed and self._current.get(holding.digest) is holding:
                 del self._current[holding.digest]
             holding.load_ended.set()
+            self.parked.review(holding)
             self._retire_if_unused(holding)
             self._publisher.note(holding.digest)
 
@@ -211,3 +241,11 @@ class OpenCheckpoint:
             await copy.discard()
         else:
             self._release_copy(holding)
+
+
+def _lease_unknown(lease_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"lease {lease_id} is over: it was given back, or taken back; open the checkpoint anew",
+        reason="LEASE_UNKNOWN",
+        metadata={"lease_id": lease_id},
+    )

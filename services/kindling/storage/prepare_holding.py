@@ -8,6 +8,7 @@ from kindling.storage.domain.layout import Layout
 from kindling.storage.domain.tier import Tier
 from kindling.storage.domain.traffic import TrafficMeter
 from kindling.storage.holding import Holding
+from kindling.storage.parked_leases import ParkedLeases
 from kindling.storage.ports import SsdCopy
 from kindling.storage.tiers import Tiers
 
@@ -17,8 +18,9 @@ log = get_logger(__name__)
 class PrepareHolding:
     """Makes holdings. Whoever gets one owns a pin in the pool and, while it has a copy, one in the SSD ledger."""
 
-    def __init__(self, tiers: Tiers) -> None:
+    def __init__(self, tiers: Tiers, parked: ParkedLeases) -> None:
         self._tiers = tiers
+        self._parked = parked
 
     async def prepare(self, digest: str) -> Holding:
         """Return a holding whose memory is set aside.
@@ -38,6 +40,7 @@ class PrepareHolding:
         files_directory = await self._tiers.keep_files(known)
         copy, sealed = await self._copy_of(known)
         try:
+            await self._parked.make_pool_room(known.manifest.digest, self._poolable_chunks(known))
             layout = self._lay_out(known, has_copy=copy is not None)
         except BaseException:
             self._let_go(known.manifest.digest, copy)
@@ -99,7 +102,8 @@ class PrepareHolding:
     async def _create_copy(self, known: KnownCheckpoint) -> SsdCopy | None:
         """Set room aside on the SSD, evicting what was used least recently; None if that is not enough."""
         ledger, size_bytes = self._tiers.ledger, known.geometry.total_bytes
-        while self._could_fit(size_bytes):
+        await self._parked.make_disk_room(size_bytes)
+        while self._tiers.could_copy(size_bytes):
             if ledger.fits(size_bytes):
                 copy = await self._try_create(known)
                 if copy is not None:
@@ -110,11 +114,6 @@ class PrepareHolding:
             await self._tiers.drop_copy(victim)
         log.warning("ssd_copy_skipped", digest=known.manifest.digest, size_bytes=size_bytes)
         return None
-
-    def _could_fit(self, size_bytes: int) -> bool:
-        evictable = self._tiers.ledger.used_bytes - self._tiers.ledger.pinned_bytes
-        on_disk = self._tiers.ssd.available_bytes() + evictable
-        return self._tiers.ledger.could_fit(size_bytes) and size_bytes <= on_disk
 
     async def _try_create(self, known: KnownCheckpoint) -> SsdCopy | None:
         # In the books before the disk is asked, so that two loads do not count on the same room.
@@ -137,8 +136,7 @@ class PrepareHolding:
     def _lay_out(self, known: KnownCheckpoint, *, has_copy: bool) -> Layout:
         """Give the checkpoint as many buffers as can be had; all of it happens at once, so nobody comes between."""
         digest, wanted = known.manifest.digest, self._poolable_chunks(known)
-        held = len(self._tiers.pool.buffers(digest))
-        room = held + self._tiers.pool.available_buffers
+        room = self._tiers.pool.room_for(digest)
         if not has_copy and min(wanted, room) < len(known.lengths):
             raise self._too_small(known, min(wanted, room))
         self._tiers.memory.recycle(self._tiers.pool.grow(digest, wanted))

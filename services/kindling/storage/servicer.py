@@ -62,6 +62,13 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             async for event in lease.events():
                 yield _lease_event_to_wire(event)
 
+    async def SetLeaseParked(
+        self, request: storage_pb2.SetLeaseParkedRequest, _context: Context
+    ) -> storage_pb2.SetLeaseParkedResponse:
+        """See the proto."""
+        self._use_cases.opens.set_parked(request.lease_id, parked=request.parked)
+        return storage_pb2.SetLeaseParkedResponse()
+
     async def EvictCheckpoint(
         self, request: storage_pb2.EvictCheckpointRequest, _context: Context
     ) -> storage_pb2.EvictCheckpointResponse:
@@ -97,7 +104,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id)
         response.tiers.extend(wire.tier_to_status(tier, with_checkpoints=True) for tier in status.tiers)
         for lease in status.leases:
-            response.leases.add(lease_id=lease.lease_id, digest=lease.holding.digest, holder=lease.holder)
+            response.leases.add(
+                lease_id=lease.lease_id, digest=lease.holding.digest, holder=lease.holder, parked=lease.parked
+            )
         return response
 
     def _opened(self, lease: Lease) -> storage_pb2.OpenCheckpointResponse:

@@ -45,6 +45,11 @@ class Tiers:
         self.ledger.remove(digest)
         await self.ssd.delete(digest)
 
+    def could_copy(self, size_bytes: int) -> bool:
+        """Whether an SSD copy of so many bytes could be had, if everything were evicted that may be."""
+        evictable = self.ledger.used_bytes - self.ledger.pinned_bytes
+        return self.ledger.could_fit(size_bytes) and size_bytes <= self.ssd.available_bytes() + evictable
+
     async def keep_files(self, known: KnownCheckpoint) -> Path:
         """Return a local directory with the small files, copied to this node at first use if there is room."""
         digest = known.manifest.digest

@@ -19,6 +19,7 @@ class Occupant:
     buffers: list[int] = field(default_factory=list)
     filled: int = 0
     pins: int = 0
+    parked: bool = False
     last_used: int = 0
 
     def bytes_of(self, chunks: int) -> int:
@@ -46,7 +47,14 @@ class ChunkPool:
         """Keep what the pool has of ``digest`` until :meth:`unpin`; pins count."""
         occupant = self._occupants.setdefault(digest, Occupant(tuple(lengths)))
         occupant.pins += 1
+        occupant.parked = False
         self._touch(occupant)
+
+    def set_parked(self, digest: str, *, parked: bool) -> None:
+        """Say whether the pins of ``digest`` would be given back if they stood in the way; they do not count then."""
+        occupant = self._occupants.get(digest)
+        if occupant is not None:
+            occupant.parked = parked
 
     def unpin(self, digest: str) -> None:
         """Take one pin back. After the last one, chunks that were not filled are dropped."""
@@ -110,13 +118,17 @@ class ChunkPool:
     @property
     def pinned_bytes(self) -> int:
         """Bytes of chunks that may not be evicted."""
-        pinned = (occupant for occupant in self._occupants.values() if occupant.pins)
+        pinned = (occupant for occupant in self._occupants.values() if occupant.pins and not occupant.parked)
         return sum(occupant.bytes_of(len(occupant.buffers)) for occupant in pinned)
 
     @property
     def available_buffers(self) -> int:
         """Buffers that are free or can be evicted."""
         return len(self._free) + sum(len(o.buffers) for o in self._occupants.values() if not o.pins)
+
+    def room_for(self, digest: str) -> int:
+        """Buffers that ``digest`` has or could be given now."""
+        return len(self.buffers(digest)) + self.available_buffers
 
     def _touch(self, occupant: Occupant) -> None:
         self._uses += 1
