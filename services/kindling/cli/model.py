@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,9 @@ from kindling.cli.parameters import DEFAULT_ADDRESS, Address, ModelName
 from kindling.cli.values import format_bytes, format_seconds, parse_seconds
 from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import checkpoint_pb2, model_pb2
+
+_URI = re.compile(r"[a-z][a-z0-9]+://")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class KeptTier(enum.StrEnum):
@@ -36,8 +40,12 @@ class KeptTier(enum.StrEnum):
 def deploy(
     name: ModelName,
     source: Annotated[
-        Path,
-        typer.Option(help="Hugging Face directory of the model: config.json, safetensors, tokenizer.", metavar="DIR"),
+        str,
+        typer.Option(
+            help="The model: a Hugging Face directory (config.json, safetensors, tokenizer), an s3://, gs://, az:// or "
+            "https:// location of one or of a packed checkpoint, or a name on the Hugging Face hub.",
+            metavar="DIR|URI|ORG/NAME",
+        ),
     ],
     min_instances: Annotated[int, typer.Option(min=0, help="Instances kept running even when nobody calls.")] = 0,
     max_instances: Annotated[int, typer.Option(min=0, help="Most instances at once; 0: as many as fit.")] = 0,
@@ -101,9 +109,13 @@ def evict(
     )
 
 
-def source_uri(source: Path) -> str:
-    """Return the URI of a model's directory; INVALID_SOURCE if it cannot be one."""
-    directory = source.expanduser().absolute()
+def source_uri(source: str | Path) -> str:
+    """Return the URI of a model: of a directory, or of a name on the hub; INVALID_SOURCE if it cannot be one."""
+    if _URI.match(str(source)):
+        return str(source)
+    directory = Path(source).expanduser().absolute()
+    if not directory.exists() and _HUB_NAME.fullmatch(str(source)):
+        return f"hf://{source}"
     if not (directory / "config.json").is_file():
         what = "has no config.json" if directory.is_dir() else "is not a directory"
         raise InvalidArgumentError(

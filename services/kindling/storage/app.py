@@ -11,13 +11,16 @@ from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.registration import registered
 from kindling.platform.rpc.server import RpcServer
+from kindling.storage.adapters.bucket import Bucket, BucketAccess
 from kindling.storage.adapters.etcd_registry import EtcdRegistry
 from kindling.storage.adapters.hand_over_server import HandOverServer
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.io_executor import IoExecutor
 from kindling.storage.adapters.memfd_pool import MemfdPool
+from kindling.storage.adapters.model_sources import ModelSources
 from kindling.storage.adapters.process_limits import raise_open_file_limit, sole_use
 from kindling.storage.adapters.remote_directory import RemoteDirectory
+from kindling.storage.adapters.remote_objects import RemoteObjects
 from kindling.storage.adapters.ssd_directory import SsdDirectory
 from kindling.storage.catalog import Catalog
 from kindling.storage.domain.chunk_pool import ChunkPool
@@ -28,6 +31,7 @@ from kindling.storage.evict_checkpoint import EvictCheckpoint
 from kindling.storage.hand_over import HandOver
 from kindling.storage.import_checkpoint import ImportCheckpoint
 from kindling.storage.open_checkpoint import OpenCheckpoint
+from kindling.storage.ports import RemoteStore, SourceStore
 from kindling.storage.publisher import Publisher
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.servicer import StorageServicer, UseCases
@@ -39,6 +43,7 @@ from kindling.v1 import storage_pb2_grpc
 log = get_logger(__name__)
 SERVICE_NAME = "kindling.v1.StorageService"
 _HAND_OVER_THREADS = 4
+_FETCH_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,13 @@ async def running(settings: StorageSettings, clock: Clock | None = None) -> Asyn
     """A storage manager that serves inside the context but is not in the registry."""
     with ExitStack() as resources:
         tiers = build_tiers(settings, resources)
+        sources = _model_sources(settings, resources)
+        await sources.recover()
         found = await tiers.recover()
         log.info("ssd_scanned", checkpoints=len(found))
         hand_over_io = resources.enter_context(IoExecutor(_HAND_OVER_THREADS, "hand-over"))
         async with asyncio.TaskGroup() as tasks:
-            node = _build_node(settings, tiers, clock or SystemClock(), tasks)
+            node = _build_node(settings, tiers, sources, clock or SystemClock(), tasks)
             redeem = HandOver(tiers, node.use_cases.opens).redeem
             listening = asyncio.Event()
             hand_over = HandOverServer(settings.handover_socket, redeem, hand_over_io).run(listening)
@@ -102,7 +109,7 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     io = resources.enter_context(IoExecutor(settings.read_threads, "chunk-io"))
     packer = resources.enter_context(IoExecutor(1, "packer"))
     memory = _pool_memory(settings, resources)
-    remote = RemoteDirectory(settings.remote_directory, io, packer)
+    remote = _remote_store(settings, io, packer)
     return Tiers(
         pool=ChunkPool(memory.buffer_count, memory.buffer_bytes, settings.head_fraction),
         memory=memory,
@@ -112,6 +119,22 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
         catalog=Catalog(remote),
         limits={Tier.SSD: RateLimit(settings.ssd_read_limit), Tier.REMOTE: RateLimit(settings.remote_read_limit)},
     )
+
+
+def _remote_store(settings: StorageSettings, io: IoExecutor, packer: IoExecutor) -> RemoteStore:
+    if settings.remote_directory is not None:
+        return RemoteDirectory(settings.remote_directory, io, packer)
+    bucket = Bucket(settings.remote_uri, _access(settings))
+    return RemoteObjects(bucket, settings.cache_dir, settings.remote_range_bytes, packer)
+
+
+def _model_sources(settings: StorageSettings, resources: ExitStack) -> ModelSources:
+    io = resources.enter_context(IoExecutor(_FETCH_THREADS, "fetch-io"))
+    return ModelSources(settings.cache_dir / "sources", _access(settings), io)
+
+
+def _access(settings: StorageSettings) -> BucketAccess:
+    return BucketAccess(settings.remote_anonymous, settings.remote_timeout_seconds, settings.remote_retries)
 
 
 def _pool_memory(settings: StorageSettings, resources: ExitStack) -> MemfdPool:
@@ -132,12 +155,14 @@ def _huge_pages(settings: StorageSettings) -> HugePages:
     return pages
 
 
-def _build_node(settings: StorageSettings, tiers: Tiers, clock: Clock, tasks: asyncio.TaskGroup) -> StorageNode:
+def _build_node(
+    settings: StorageSettings, tiers: Tiers, sources: SourceStore, clock: Clock, tasks: asyncio.TaskGroup
+) -> StorageNode:
     registry = EtcdRegistry(settings.etcd_prefix, settings.node_id, tiers)
     publisher = Publisher(tiers, registry, clock, settings.publish_interval_seconds)
     opens = OpenCheckpoint(tiers, publisher, clock, tasks, lanes=settings.read_threads)
     use_cases = UseCases(
-        imports=ImportCheckpoint(tiers, tasks, settings.chunk_bytes),
+        imports=ImportCheckpoint(tiers, sources, tasks, settings.chunk_bytes),
         opens=opens,
         evicts=EvictCheckpoint(tiers, opens, publisher),
         reads=ReadFiles(tiers),

@@ -5,14 +5,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from kindling.checkpoint.manifest import Manifest
-from kindling.platform.errors import InvalidArgumentError, KindlingError, UnimplementedError
+from kindling.platform.errors import InvalidArgumentError, KindlingError, NotFoundError, UnimplementedError
 from kindling.platform.logging import get_logger
 from kindling.storage.contained import outcome
-from kindling.storage.ports import PackOrder
-from kindling.storage.settings import file_uri_path
+from kindling.storage.ports import PackOrder, SourceStore
+from kindling.storage.settings import SchemeError, require_location
 from kindling.storage.tiers import Tiers
 
 log = get_logger(__name__)
@@ -50,11 +49,12 @@ class _Import:
 class ImportCheckpoint:
     """Runs imports in ``tasks``; one that nobody follows any more is stopped."""
 
-    def __init__(self, tiers: Tiers, tasks: asyncio.TaskGroup, chunk_bytes: int) -> None:
+    def __init__(self, tiers: Tiers, sources: SourceStore, tasks: asyncio.TaskGroup, chunk_bytes: int) -> None:
         self._tiers = tiers
+        self._sources = sources
         self._tasks = tasks
         self._chunk_bytes = chunk_bytes
-        self._running: dict[tuple[Path, bool], _Import] = {}
+        self._running: dict[tuple[str, bool], _Import] = {}
         self._finished: OrderedDict[str, Manifest] = OrderedDict()
 
     async def run(
@@ -64,11 +64,11 @@ class ImportCheckpoint:
 
         Raises what packing raises, InvalidArgumentError (SOURCE_INVALID) and UnimplementedError (SCHEME_UNSUPPORTED).
         """
-        source = _source_path(source_uri)
+        _require_source(source_uri)
         if request_id in self._finished:
             yield self._finished[request_id]
             return
-        work = self._join(source, allow_pickle)
+        work = self._join(source_uri, allow_pickle)
         try:
             async for event in _follow(work):
                 if isinstance(event, Manifest):
@@ -79,7 +79,7 @@ class ImportCheckpoint:
             if not work.followers:
                 work.stop.set()
 
-    def _join(self, source: Path, allow_pickle: bool) -> _Import:
+    def _join(self, source: str, allow_pickle: bool) -> _Import:
         key = (source, allow_pickle)
         work = self._running.get(key)
         if work is None or work.stop.is_set():
@@ -88,7 +88,7 @@ class ImportCheckpoint:
         work.followers += 1
         return work
 
-    async def _pack(self, key: tuple[Path, bool], work: _Import) -> None:
+    async def _pack(self, key: tuple[str, bool], work: _Import) -> None:
         loop = asyncio.get_running_loop()
         order = PackOrder(
             allow_pickle=key[1],
@@ -99,16 +99,31 @@ class ImportCheckpoint:
         try:
             work.error = await outcome(self._pack_into(work, key[0], order), f"importing {key[0]}")
             if work.error is not None:
-                log.warning("import_failed", source=str(key[0]), reason=work.error.reason, error=work.error.message)
+                log.warning("import_failed", source=key[0], reason=work.error.reason, error=work.error.message)
         finally:
             if self._running.get(key) is work:
                 del self._running[key]
             work.notify()
 
-    async def _pack_into(self, work: _Import, source: Path, order: PackOrder) -> None:
-        work.manifest = await self._tiers.remote.pack(source, order)
+    async def _pack_into(self, work: _Import, source: str, order: PackOrder) -> None:
+        manifest = await self._packed_already(source)
+        if manifest is None:
+            self._tiers.remote.require_writable()
+            async with self._sources.directory(source, order) as (directory, packing):
+                manifest = await self._tiers.remote.pack(directory, packing)
+        work.manifest = manifest
         self._tiers.catalog.add(work.manifest)
-        log.info("checkpoint_imported", digest=work.manifest.digest, source=str(source))
+        log.info("checkpoint_imported", digest=work.manifest.digest, source=source)
+
+    async def _packed_already(self, source: str) -> Manifest | None:
+        """The manifest of a source that is a packed checkpoint which the remote store has: nothing is left to do."""
+        digest = await self._sources.packed_digest(source)
+        if digest is None:
+            return None
+        try:
+            return await self._tiers.remote.manifest(digest)
+        except NotFoundError:
+            return None
 
     def _remember(self, request_id: str, manifest: Manifest) -> None:
         if request_id:
@@ -141,16 +156,10 @@ def _call_soon(loop: asyncio.AbstractEventLoop, work: _Import, done_bytes: int, 
     loop.call_soon_threadsafe(work.report, done_bytes, total_bytes)
 
 
-def _source_path(source_uri: str) -> Path:
-    scheme, separator, _ = source_uri.partition("://")
-    if separator and scheme != "file":
-        raise UnimplementedError(
-            f"sources of scheme {scheme[:40]}:// cannot be read yet; copy the model to a directory that the storage "
-            "manager can read, and give file:///absolute/directory",
-            reason="SCHEME_UNSUPPORTED",
-            metadata={"scheme": scheme[:40], "supported": "file"},
-        )
+def _require_source(source_uri: str) -> None:
     try:
-        return file_uri_path(source_uri)
+        require_location(source_uri)
+    except SchemeError as error:
+        raise UnimplementedError(str(error), reason="SCHEME_UNSUPPORTED", field="source_uri") from error
     except ValueError as error:
         raise InvalidArgumentError(str(error)[:500], reason="SOURCE_INVALID", field="source_uri") from error

@@ -1,7 +1,9 @@
 """What the storage manager's use cases need from the outside world."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -144,9 +146,20 @@ class PackOrder:
     on_progress: Callable[[int, int], None]
     cancelled: Callable[[], bool]
 
+    def phases(self, count: int) -> "tuple[PackOrder, ...]":
+        """One order for each of ``count`` parts of the work; they report progress as equal parts of the whole."""
+        return tuple(replace(self, on_progress=partial(self._report_phase, phase, count)) for phase in range(count))
+
+    def _report_phase(self, phase: int, count: int, done: int, total: int) -> None:
+        self.on_progress(phase * total + done, count * total)
+
 
 class RemoteStore(Protocol):
     """What all nodes share."""
+
+    def require_writable(self) -> None:
+        """Raise FailedPreconditionError with reason REMOTE_READ_ONLY if nothing can be packed into the store."""
+        ...
 
     async def recover(self) -> None:
         """Remove what writers that died left half-written."""
@@ -170,6 +183,26 @@ class RemoteStore(Protocol):
 
     async def pack(self, source: Path, order: PackOrder) -> Manifest:
         """Pack a model directory into the store; errors are those of kindling.checkpoint.pack."""
+        ...
+
+
+class SourceStore(Protocol):
+    """Where models come from."""
+
+    async def recover(self) -> None:
+        """Remove what imports that died left behind."""
+        ...
+
+    async def packed_digest(self, uri: str) -> str | None:
+        """The digest of the packed checkpoint at ``uri``, where that is known without fetching it."""
+        ...
+
+    def directory(self, uri: str, order: PackOrder) -> "AbstractAsyncContextManager[tuple[Path, PackOrder]]":
+        """A local directory with the model inside the context, and the part of ``order`` that is left to do.
+
+        Raises NotFoundError (SOURCE_NOT_FOUND, HUB_MODEL_NOT_FOUND), UnavailableError (REMOTE_UNAVAILABLE,
+        HUB_UNREACHABLE), PermissionDeniedError (REMOTE_FORBIDDEN, HUB_FORBIDDEN), ResourceExhaustedError (DISK_FULL).
+        """
         ...
 
 

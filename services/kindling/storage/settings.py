@@ -16,6 +16,8 @@ _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", star
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 PAGE_BYTES = 4096
 HUGE_PAGE_BYTES = 2 << 20
+OBJECT_SCHEMES = frozenset({"s3", "gs", "az", "http", "https"})
+HUB_SCHEME = "hf"
 
 
 def parse_size(value: object) -> object:
@@ -37,7 +39,11 @@ class StorageSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="KINDLING_STORAGE_")
 
     node_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="unique in the cluster")
-    remote_uri: str = Field(description="what all nodes share: file:///absolute/directory")
+    remote_uri: str = Field(description="what all nodes share: file:///directory, s3://…, gs://…, az://…, https://…")
+    remote_anonymous: bool = Field(default=False, description="ask object stores without credentials")
+    remote_timeout_seconds: float = Field(default=10.0, gt=0, description="longest silence of an object store")
+    remote_retries: int = Field(default=4, ge=0, le=20, description="attempts at an object store after the first")
+    remote_range_bytes: Size = Field(default=8 << 20, ge=PAGE_BYTES, description="a chunk comes in parallel ranges")
     cache_dir: Path = Field(description="the SSD tier; this node's alone")
     cache_bytes: Size = Field(default=0, ge=0, description="bound of the SSD tier; 0: the file system's own")
     pool_bytes: Size = Field(default=1 << 30, ge=0, description="the DRAM tier")
@@ -62,7 +68,9 @@ class StorageSettings(ServiceSettings):
     @field_validator("remote_uri")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        file_uri_path(value)
+        require_location(value)
+        if urlsplit(value).scheme == HUB_SCHEME:
+            raise ValueError(f"{value!r} is a source to deploy from, not a place for packed checkpoints")
         return value
 
     @model_validator(mode="after")
@@ -82,19 +90,41 @@ class StorageSettings(ServiceSettings):
         return self.socket_path if self.socket_path != Path() else self.cache_dir / "storage.sock"
 
     @property
-    def remote_directory(self) -> Path:
-        """The directory that ``remote_uri`` names."""
-        return file_uri_path(self.remote_uri)
+    def remote_directory(self) -> Path | None:
+        """The directory that ``remote_uri`` names, if it names one."""
+        return file_uri_path(self.remote_uri) if urlsplit(self.remote_uri).scheme == "file" else None
 
 
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MAX_SOCKET_PATH = 107  # sockaddr_un has 108 bytes, one of them for the NUL
+
+
+class SchemeError(ValueError):
+    """A URI's scheme is none of those that are known."""
+
+
+def require_location(uri: str) -> None:
+    """Raise ValueError, which says what is wrong, unless ``uri`` names a place that models can be read from."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" or "://" not in uri:
+        file_uri_path(uri)
+    elif parts.scheme == HUB_SCHEME:
+        if not _HUB_NAME.fullmatch(uri.partition("://")[2]):
+            raise ValueError(f"{uri!r} names no model of the hub: write {HUB_SCHEME}://organisation/name")
+    elif parts.scheme not in OBJECT_SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in ("file", *sorted(OBJECT_SCHEMES), HUB_SCHEME))
+        raise SchemeError(f"{parts.scheme[:40]}:// cannot be read; what can be is {known}")
+    elif "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("credentials and queries do not belong into a location: set the usual environment variables")
+    elif not parts.netloc or "\0" in uri:
+        raise ValueError(f"{uri!r} names no place: write {parts.scheme}://…/folder")
 
 
 def file_uri_path(uri: str) -> Path:
     """Return the directory that a ``file:///…`` URI names; ValueError says what is wrong with any other."""
     parts = urlsplit(uri)
     if parts.scheme != "file":
-        raise ValueError(f"{uri!r} is not supported: file:///absolute/directory is what can be read now")
+        raise ValueError(f"{uri!r} names no absolute directory: write file:///absolute/directory")
     path = Path(unquote(parts.path))
     if parts.netloc not in {"", "localhost"} or not path.is_absolute() or "\0" in str(path):
         raise ValueError(f"{uri!r} names no absolute directory: write file:///absolute/directory")

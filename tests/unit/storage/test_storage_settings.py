@@ -28,7 +28,11 @@ def test_sizes_take_units(text: str, size_bytes: int) -> None:
         {"pool_bytes": "4 gigs"},
         {"pool_bytes": "-1"},
         {"chunk_bytes": "5000"},
-        {"remote_uri": "s3://bucket/x"},
+        {"remote_uri": "ftp://host/x"},
+        {"remote_uri": "hf://org/name"},
+        {"remote_uri": "s3:///x"},
+        {"remote_uri": "https://user:secret@host/x"},
+        {"remote_uri": "https://host/x?token=secret"},
         {"remote_uri": "file://relative/x"},
         {"node_id": "a/b"},
         {"node_id": ""},
@@ -45,3 +49,8 @@ def test_the_socket_lies_in_the_cache_directory_unless_told_otherwise() -> None:
     assert settings().handover_socket == Path("/c/storage.sock")
     assert settings(socket_path=Path("/run/k.sock")).handover_socket == Path("/run/k.sock")
     assert settings(remote_uri="file:///a%20b").remote_directory == Path("/a b")
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a b", "gs://bucket", "az://container/x", "http://h:1/x", "https://h/x"])
+def test_object_stores_have_no_directory(uri: str) -> None:
+    assert settings(remote_uri=uri).remote_directory is None

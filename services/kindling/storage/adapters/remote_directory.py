@@ -22,6 +22,9 @@ class RemoteDirectory:
         self._io = io
         self._packer = packer
 
+    def require_writable(self) -> None:
+        """See RemoteStore. What forbids writing shows when it is tried."""
+
     async def recover(self) -> None:
         """See RemoteStore."""
         await self._io.run(_recover, self._root)
