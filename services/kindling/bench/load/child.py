@@ -1,6 +1,7 @@
 """Measurements in processes of their own: memory is fresh for each, and nobody inherits what another one warmed up."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,8 @@ from typing import Any
 from kindling.platform.errors import FailedPreconditionError
 
 LONGEST_SECONDS = 900.0
-_LAST_LINES = 1500
+_LONGEST_ERROR = 500
+_ERROR = re.compile(r"^[ |]*[\w.]+(Error|Exception)\b")
 Answer = dict[str, Any]
 
 
@@ -47,5 +49,6 @@ def ask_child(module: str, request: Mapping[str, Any], started: Callable[[int], 
 
 
 def _failed(module: str, errors: str) -> FailedPreconditionError:
-    lines = [line for line in errors[-_LAST_LINES:].splitlines() if line.strip()]
-    return FailedPreconditionError(lines[-1] if lines else f"{module} was killed", reason="MEASUREMENT_FAILED")
+    lines = [line.strip(" |") for line in errors.splitlines() if _ERROR.search(line)]
+    why = lines[-1][:_LONGEST_ERROR] if lines else errors[-_LONGEST_ERROR:] or f"{module} was killed"
+    return FailedPreconditionError(why, reason="MEASUREMENT_FAILED")

@@ -8,12 +8,14 @@ from kindling.bench.load.chart import draw
 from kindling.bench.load.options import LoadOptions
 from kindling.bench.load.report import as_json, print_report
 from kindling.bench.load.run import measure
+from kindling.platform.logging import configure_logging
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
 def run(options: LoadOptions, json_path: Path | None, png_path: Path | None) -> None:
     """Measure and report; the JSON and the picture are written if a path is given."""
+    configure_logging("bench", "WARNING")
     progress = Console(stderr=True, highlight=False)
     results = measure(options, lambda text: progress.print(f"[dim]{text}[/]"))
     console = Console(highlight=False)

@@ -22,6 +22,8 @@ class Peer:
     package: str
     file: str
     prepare: Callable[[Path], peers.Load]
+    keeps: bool = True
+    """Whether all tensors are kept, as in a load; else each is dropped when it was looked at."""
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -38,7 +40,15 @@ PEERS: tuple[Peer, ...] = (
         "runai_model_streamer",
         SAFETENSORS,
         peers.runai_streamer,
-        {"RUNAI_STREAMER_CONCURRENCY": "4"},
+        environment={"RUNAI_STREAMER_CONCURRENCY": "4"},
+    ),
+    Peer(
+        "runai_dropped",
+        "runai streamer, nothing kept",
+        "runai_model_streamer",
+        SAFETENSORS,
+        peers.runai_streamer,
+        keeps=False,
     ),
     Peer("fastsafetensors", "fastsafetensors", "fastsafetensors", SAFETENSORS, peers.fastsafetensors),
     Peer(

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 Tensors = Iterator["torch.Tensor"]
 Load = Callable[[], Tensors]
+_kept_open: list[Any] = []
+"""What must not be closed before its tensors were looked at."""
 
 
 def safetensors_load_file(path: Path) -> Load:
@@ -55,7 +57,7 @@ def transformers_from_pretrained(path: Path) -> Load:
 
 
 def runai_streamer(path: Path) -> Load:
-    """runai-model-streamer; its tensors are looked at while they come, and not copied."""
+    """runai-model-streamer. Its tensors stay valid as long as somebody keeps them, and are freed where nobody does."""
     from runai_model_streamer import SafetensorsStreamer
 
     def load() -> Tensors:
@@ -75,9 +77,8 @@ def fastsafetensors(path: Path, threads: int = 16) -> Load:
         loader = SafeTensorsFileLoader(SingleGroup(), device="cpu", nogds=True, max_threads=threads)
         loader.add_filenames({0: [str(path)]})
         buffers: Any = loader.copy_files_to_device()
+        _kept_open.append(buffers)
         yield from [buffers.get_tensor(name) for name in loader.get_keys()]
-        buffers.close()
-        loader.close()
 
     return load
 

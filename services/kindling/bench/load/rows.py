@@ -11,6 +11,7 @@ class Kind(enum.StrEnum):
 
     OURS = "kindling"
     PEER = "peer"
+    STREAMED = "peer, not kept"
     FLOOR = "floor"
     REMOTE_FLOOR = "remote floor"
 
@@ -62,7 +63,11 @@ def peer_row(key: str, state: State) -> str:
 
 
 def _peer_rows() -> tuple[Row, ...]:
-    return tuple(Row(peer_row(p.key, state), p.label, Kind.PEER, state) for state in State for p in PEERS)
+    return tuple(
+        Row(peer_row(peer.key, state), peer.label, Kind.PEER if peer.keeps else Kind.STREAMED, state)
+        for state in State
+        for peer in PEERS
+    )
 
 
 def _floor_rows() -> tuple[Row, ...]:

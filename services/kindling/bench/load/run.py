@@ -47,8 +47,7 @@ def measure(options: LoadOptions, say: Say) -> Results:
 def _fill_ssd(bench: Bench, say: Say) -> None:
     say("bringing the checkpoints to the SSD tier")
     with bench.storage() as storage:
-        for name in (FULL, HALF, EIGHTH, TINY):
-            bench.worker(storage, name, tiny="")
+        bench.worker(storage, FULL, before=[bench.place.digests[name] for name in (HALF, EIGHTH, TINY)])
     if Part.PEERS in bench.options.parts:
         say("writing the other loaders' formats")
         make_peer_files(bench.place, bench.results)

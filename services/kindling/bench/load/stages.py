@@ -75,7 +75,7 @@ def open_in_worker(
     defaults = {
         "address": address,
         "digest": place.digests[name],
-        "tiny": place.digests[TINY],
+        "before": [place.digests[TINY]],
         "keep": "",
         "repeats": 1,
     }
@@ -202,7 +202,7 @@ def measure_memory(bench: Bench) -> None:
 
 def _peak(bench: Bench, storage: StorageProcess, name: str) -> MemorySampler:
     with MemorySampler(storage.pid) as sampler:
-        bench.worker(storage, name, tiny="", keep="TIER_SSD", started=sampler.follow_worker)
+        bench.worker(storage, name, before=[], keep="TIER_SSD", started=sampler.follow_worker)
     return sampler
 
 

@@ -62,6 +62,7 @@ class StorageProcess:
             try:
                 event = json.loads(line)
             except ValueError:
+                self._last_error = line.strip() or self._last_error
                 continue
             self._note(event)
 

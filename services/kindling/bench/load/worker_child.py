@@ -21,11 +21,10 @@ from kindling.worker.adapters.storage_client import StorageClient
 from kindling.worker.domain.instance import LoadProgress
 
 HOLDER = "bench/worker"
-TINY = "tiny"
 
 
 def measure(request: Answer) -> Mapping[str, Any]:
-    """Open ``digest`` ``repeats`` times; with ``keep``, after everything above that tier was evicted."""
+    """Open ``digest`` ``repeats`` times, after those ``before``; with ``keep``, it is evicted above that tier first."""
     import torch
 
     torch.set_num_threads(1)
@@ -38,8 +37,8 @@ async def _measure(request: Answer) -> list[dict[str, float]]:
         if request["keep"]:
             await evict(channel, request["digest"], request["keep"])
         async with StorageClient(channel, holder=HOLDER, clock=SystemClock()) as client:
-            if request[TINY]:
-                await _open(client, request[TINY])
+            for digest in request["before"]:
+                await _open(client, digest)
             return [await _open(client, request["digest"]) for _ in range(request["repeats"])]
 
 
