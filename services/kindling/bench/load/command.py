@@ -1,5 +1,7 @@
 """What `kindling bench load` does: measure, print, write."""
 
+import signal
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,8 @@ _WIDTH_WITHOUT_TERMINAL = 160
 def run(options: LoadOptions, json_path: Path | None, png_path: Path | None) -> None:
     """Measure and report; the JSON and the picture are written if a path is given."""
     configure_logging("bench", "WARNING")
+    # Ended by whomever, the run gives back huge pages and disk.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     progress = Console(stderr=True, highlight=False)
     results = measure(options, lambda text: progress.print(f"[dim]{text}[/]"))
     console = Console(highlight=False)

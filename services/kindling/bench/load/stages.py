@@ -95,7 +95,7 @@ def stages() -> list[Stage]:
         *[(Part.PEERS, (peer.key,), functools.partial(measure_peer, peer)) for peer in PEERS],
         (Part.FRESH, (SSD_FRESH,), measure_fresh_pool),
         (Part.REMOTE, (REMOTE,), measure_remote),
-        (Part.FLOORS, ("obstore",), measure_obstore),
+        (Part.REMOTE, ("obstore",), measure_obstore),
         (Part.FLOORS, (MEMCPY,), measure_memcpy),
     ]
 
