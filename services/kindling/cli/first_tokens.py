@@ -61,6 +61,8 @@ class FirstTokens:
         await self._client.evict(self._model.name, tier)
         await self._settled(lambda instances: not instances)
         seconds = await self._ask()
+        # The first token does not wait for the word that everything is loaded.
+        await self._settled(lambda instances: all(one.startup_seconds for one in instances))
         instance = await self._instance()
         came_from = getattr(instance, "from")
         if came_from != tier:
