@@ -11,6 +11,7 @@ from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import open_channel
 from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2_grpc, state_pb2
+from kindling.worker.adapters.devices import default_parked_bytes
 from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
 from kindling.worker.adapters.no_storage import NoStorage
 from kindling.worker.adapters.placement import weights_on
@@ -19,6 +20,7 @@ from kindling.worker.adapters.storage_client import StorageClient
 from kindling.worker.adapters.transformers_factory import TransformersEngineFactory
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory
 from kindling.worker.instances import Instances
+from kindling.worker.parking import ParkingLimits
 from kindling.worker.servicer import InferenceServicer
 from kindling.worker.settings import EngineKind, WorkerSettings
 
@@ -33,7 +35,13 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
         etcd = await resources.enter_async_context(configured_etcd(settings))
         checkpoints = await open_store(settings, resources)
         instances = await resources.enter_async_context(
-            Instances(slots=settings.slots, checkpoints=checkpoints, engines=engines, clock=SystemClock())
+            Instances(
+                slots=settings.slots,
+                checkpoints=checkpoints,
+                engines=engines,
+                clock=SystemClock(),
+                parking=parking_limits(settings),
+            )
         )
         server = build_server(settings, instances)
         await resources.enter_async_context(server)
@@ -67,6 +75,14 @@ def engine_factory(settings: WorkerSettings) -> EngineFactory:
             )
         )
     return TransformersEngineFactory(settings.device, settings.thread_count, settings.kv_cache_bytes, settings.slots)
+
+
+def parking_limits(settings: WorkerSettings) -> ParkingLimits:
+    """Return how much may be parked; without a storage manager there is nothing to keep."""
+    if not settings.storage_address:
+        return ParkingLimits()
+    size_bytes = default_parked_bytes(settings.device) if settings.parked_bytes is None else settings.parked_bytes
+    return ParkingLimits(settings.parked_models, size_bytes)
 
 
 async def open_store(settings: WorkerSettings, resources: AsyncExitStack) -> CheckpointStore:

@@ -1,5 +1,6 @@
 """What an instance needs besides an engine: its checkpoint in memory, and somebody who builds engines from one."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -32,6 +33,32 @@ class OpenCheckpoint(Protocol):
 
         Raises:
             KindlingError: what the load failed with.
+        """
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its weights."""
+        ...
+
+    @property
+    def taken_back(self) -> asyncio.Event:
+        """Set when the owner of a parked checkpoint's memory needs it: the checkpoint is to be closed at once."""
+        ...
+
+    async def park(self) -> None:
+        """Let the loaded checkpoint be taken back from now on; nobody computes with it.
+
+        Raises:
+            KindlingError: the owner of the memory did not agree; the checkpoint is to be closed.
+        """
+        ...
+
+    async def unpark(self) -> None:
+        """Be sure of the checkpoint again.
+
+        Raises:
+            KindlingError: it was taken back, or that cannot be known; the checkpoint is to be closed.
         """
         ...
 

@@ -134,7 +134,10 @@ def tier_from_wire(wire: checkpoint_pb2.Tier.ValueType) -> Tier | None:
 def worker_to_wire(worker_id: str, view: WorkerView) -> inference_pb2.WatchWorkerResponse:
     """Return what the worker runs."""
     return inference_pb2.WatchWorkerResponse(
-        worker_id=worker_id, instances=_instances_to_wire(view.instances), draining=view.draining
+        worker_id=worker_id,
+        instances=_instances_to_wire(view.instances),
+        draining=view.draining,
+        parked=[cluster_pb2.ParkedCheckpoint(digest=one.digest, bytes=one.size_bytes) for one in view.parked],
     )
 
 

@@ -30,6 +30,8 @@ class EngineLoop:
         self._readers: dict[str, _Stream] = {}  # the same, as the engine's thread knows them
         self._failure: KindlingError | None = None
         self._closing = False
+        self._keep_engine = False
+        self.kept_engine: Engine | None = None
         self._stats = engine.stats
         self._event_loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
@@ -73,13 +75,15 @@ class EngineLoop:
         """End a generation; its stream ends with ``Finished(CANCELLED)``. An unknown id is ended already."""
         self._inbox.put(functools.partial(self._cancel, generation_id))
 
-    async def close(self) -> None:
+    async def close(self, *, keep_engine: bool = False) -> None:
         """Stop after the step under way, close the engine, end open streams with UnavailableError; idempotent.
 
-        A step that waits for weights must have been given up before. Its CancelledError is no failure then.
+        A step that waits for weights must have been given up before. Its CancelledError is no failure then. With
+        ``keep_engine`` one that did not fail and has nothing to do is left open, as ``kept_engine``.
         """
         if not self._closing:
             self._closing = True
+            self._keep_engine = keep_engine
             self._inbox.put(_stop)
         await self.stopped.wait()
 
@@ -117,8 +121,11 @@ class EngineLoop:
         try:
             while self._obey():
                 self._publish(self._engine.step())
+            if self._keep_engine and not self._engine.has_work:
+                self.kept_engine = self._engine
         finally:
-            self._engine.close()
+            if self.kept_engine is None:
+                self._engine.close()
 
     def _obey(self) -> bool:
         """Carry out all commands, waiting for one while there is no work; False if one of them says to stop."""

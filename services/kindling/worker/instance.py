@@ -18,14 +18,24 @@ from kindling.platform.errors import (
     FailedPreconditionError,
     InternalError,
     KindlingError,
+    ResourceExhaustedError,
     UnavailableError,
 )
 from kindling.platform.logging import get_logger
 from kindling.worker.changes import Changes, wait_at_most
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory, OpenCheckpoint
 from kindling.worker.domain.generation import GenerationRequest
-from kindling.worker.domain.instance import InstanceSpec, InstanceState, InstanceView, LoadProgress, LoadReport
+from kindling.worker.domain.instance import (
+    InstanceSpec,
+    InstanceState,
+    InstanceView,
+    LoadProgress,
+    LoadReport,
+    Tier,
+    TierTraffic,
+)
 from kindling.worker.engine_loop import EngineLoop, Event
+from kindling.worker.parking import LoadedModel, Parking
 from kindling.worker.ports import Engine
 
 log = get_logger(__name__)
@@ -49,6 +59,7 @@ class Instance:
         *,
         checkpoints: CheckpointStore,
         engines: EngineFactory,
+        parking: Parking,
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
@@ -58,6 +69,7 @@ class Instance:
         self.failure: KindlingError | None = None
         self._checkpoints = checkpoints
         self._engines = engines
+        self._parking = parking
         self._clock = clock
         self._on_change = on_change
         self._changes = Changes()
@@ -121,8 +133,12 @@ class Instance:
         elif self._loop is not None and self._checkpoint is not None:
             await wait_at_most(self._idle, self._clock, grace_seconds)
             self._checkpoint.give_up()
-            await _end(self._loop)
+            await _end(self._loop, keep_engine=self._parking.is_open and self._is_loaded)
         await self.gone.wait()
+
+    @property
+    def _is_loaded(self) -> bool:
+        return self._report is not None and self._report.complete
 
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Start; the instance's whole life is a task of ``tasks``."""
@@ -144,23 +160,41 @@ class Instance:
             attributes = {"kindling.instance.id": self.spec.instance_id, "kindling.model": self.spec.model}
             began = self._clock.now()
             with tracer.start_as_current_span("worker.start_instance", attributes=attributes):
-                checkpoint, loop = await self._start(resources, began)
+                model, loop = await self._start(resources, began)
             async with asyncio.TaskGroup() as tasks:
-                load = tasks.create_task(self._finish_load(checkpoint, loop, began))
+                load = tasks.create_task(self._finish_load(model.checkpoint, loop, began))
                 await loop.stopped.wait()
                 load.cancel()
             await loop.wait_closed()
+            if loop.kept_engine is not None:
+                await self._parking.put(dataclasses.replace(model, lease=model.lease.pop_all()))
 
-    async def _start(self, resources: AsyncExitStack, began: float) -> tuple[OpenCheckpoint, EngineLoop]:
-        checkpoint = await resources.enter_async_context(self._checkpoints.open(self.spec.digest, self._advance))
-        opened = self._clock.now()
-        loop = EngineLoop(await self._build(checkpoint), name=self.spec.instance_id)
+    async def _start(self, resources: AsyncExitStack, began: float) -> tuple[LoadedModel, EngineLoop]:
+        parked = await self._parking.take(self.spec.digest)
+        opened, model = self._clock.now(), parked
+        if model is None:
+            lease = await resources.enter_async_context(AsyncExitStack())
+            checkpoint = await self._open(lease)
+            opened = self._clock.now()
+            model = LoadedModel(self.spec.digest, checkpoint, await self._build(checkpoint), lease)
+        else:
+            await resources.enter_async_context(model.lease)
+        loop = EngineLoop(model.engine, name=self.spec.instance_id)
         resources.push_async_callback(loop.close)
-        resources.callback(checkpoint.give_up)
+        resources.callback(model.checkpoint.give_up)
         now = self._clock.now()
         report = LoadReport(init_seconds=now - opened, total_seconds=now - began)
-        self._become_ready(checkpoint, loop, report)
-        return checkpoint, loop
+        self._become_ready(model.checkpoint, loop, report if parked is None else _from_parked(report, model))
+        return model, loop
+
+    async def _open(self, lease: AsyncExitStack) -> OpenCheckpoint:
+        """Open the checkpoint; where a device has no memory left for it, parked models make room."""
+        while True:
+            try:
+                return await lease.enter_async_context(self._checkpoints.open(self.spec.digest, self._advance))
+            except ResourceExhaustedError as error:
+                if error.reason != "DEVICE_MEMORY_EXHAUSTED" or not await self._parking.drop_oldest():
+                    raise
 
     async def _finish_load(self, checkpoint: OpenCheckpoint, loop: EngineLoop, began: float) -> None:
         """Complete the report when every byte is there; without them the engine can only fail."""
@@ -195,7 +229,7 @@ class Instance:
     def _become_ready(self, checkpoint: OpenCheckpoint, loop: EngineLoop, report: LoadReport) -> None:
         self._checkpoint = checkpoint
         self._loop = loop
-        loaded = checkpoint.report
+        loaded = None if report.complete else checkpoint.report
         self._report = report if loaded is None else _completed(report, loaded, report.total_seconds)
         self.state = InstanceState.READY
         log.info(
@@ -235,10 +269,10 @@ class Instance:
         return self._loop
 
 
-async def _end(loop: EngineLoop) -> None:
+async def _end(loop: EngineLoop, *, keep_engine: bool) -> None:
     for generation_id in loop.generation_ids:
         loop.cancel(generation_id)
-    await loop.close()
+    await loop.close(keep_engine=keep_engine)
 
 
 def _engine_of(building: Future[Engine]) -> Engine:
@@ -251,6 +285,11 @@ def _engine_of(building: Future[Engine]) -> Engine:
         reason="ENGINE_BUILD_FAILED",
         metadata={"cause": type(cause).__name__},
     ) from cause
+
+
+def _from_parked(report: LoadReport, model: LoadedModel) -> LoadReport:
+    traffic = TierTraffic(Tier.GPU, model.checkpoint.size_bytes, report.total_seconds)
+    return dataclasses.replace(report, traffic=(traffic,), load_seconds=report.total_seconds, complete=True)
 
 
 def _completed(report: LoadReport, loaded: LoadReport, seconds: float) -> LoadReport:

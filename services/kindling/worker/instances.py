@@ -13,14 +13,24 @@ from kindling.worker.domain.generation import GenerationRequest
 from kindling.worker.domain.instance import InstanceSpec, InstanceState, LoadProgress, LoadReport, WorkerView
 from kindling.worker.engine_loop import Event
 from kindling.worker.instance import Instance
+from kindling.worker.parking import Parking, ParkingLimits
 
 WATCH_INTERVAL_SECONDS = 0.05
+NO_PARKING = ParkingLimits()
 
 
 class Instances:
     """The instances of one worker, by id; usable inside ``async with``, whose end stops whatever still runs at once."""
 
-    def __init__(self, *, slots: int, checkpoints: CheckpointStore, engines: EngineFactory, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        checkpoints: CheckpointStore,
+        engines: EngineFactory,
+        clock: Clock,
+        parking: ParkingLimits = NO_PARKING,
+    ) -> None:
         self._slots = slots
         self._checkpoints = checkpoints
         self._engines = engines
@@ -29,11 +39,13 @@ class Instances:
         self._changes = Changes()
         self._draining = False
         self._tasks = asyncio.TaskGroup()
+        self._parking = Parking(parking, self._tasks, self._changes.note)
 
     @property
     def view(self) -> WorkerView:
         """What the worker runs now."""
-        return WorkerView(tuple(instance.view for instance in self._instances.values()), self._draining)
+        instances = tuple(instance.view for instance in self._instances.values())
+        return WorkerView(instances, self._draining, self._parking.view)
 
     async def start(self, spec: InstanceSpec) -> AsyncIterator[LoadProgress | LoadReport]:
         """Start an instance, or join the start of it; yield progress and, last, the report.
@@ -83,9 +95,13 @@ class Instances:
             await changed.wait()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take nothing new and return when every instance is gone, its generations ended or cancelled after a grace."""
+        """Take nothing new and return when every instance is gone, its generations ended or cancelled after a grace.
+
+        Nothing stays parked.
+        """
         self._draining = True
         self._changes.note()
+        await self._parking.close()
         async with asyncio.TaskGroup() as tasks:
             for instance in list(self._instances.values()):
                 tasks.create_task(instance.stop(grace_seconds))
@@ -124,6 +140,7 @@ class Instances:
             spec,
             checkpoints=self._checkpoints,
             engines=self._engines,
+            parking=self._parking,
             clock=self._clock,
             on_change=self._note_change,
         )

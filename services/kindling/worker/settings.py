@@ -40,6 +40,13 @@ class WorkerSettings(ServiceSettings):
         description="memory for keys and values per instance; default: 256 MiB on a CPU, else this slot's share of "
         "what the device has free",
     )
+    parked_models: int = Field(default=4, ge=0, description="stopped models kept ready for their next start")
+    parked_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="most bytes of their weights; default: a quarter of an accelerator's memory, and on a CPU whatever "
+        "the node's chunk pool can spare",
+    )
     fake_vocab_size: int = Field(default=1000, ge=1)
     fake_context_length: int = Field(default=4096, ge=2)
     fake_max_running: int = Field(default=1024, ge=1)

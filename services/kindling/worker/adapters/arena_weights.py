@@ -34,6 +34,8 @@ class ArenaWeights:
         ResourceExhaustedError: DEVICE_MEMORY_EXHAUSTED.
     """
 
+    reads_mappings = False
+
     def __init__(
         self,
         manifest: Manifest,

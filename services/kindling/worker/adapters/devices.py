@@ -13,6 +13,9 @@ SMALLEST_KV_BUDGET_BYTES: Final = 64 * 2**20
 KV_SHARE: Final = 0.8
 """Of a device's free memory; the rest is for activations, and for what the allocator cannot fill."""
 
+PARKED_SHARE: Final = 0.25
+"""Of a device's memory."""
+
 
 def resolve_device(name: str) -> "torch.device":
     """Return the device, with its index if it is one of several: ``cpu``, ``cuda``, ``cuda:1``.
@@ -37,6 +40,15 @@ def default_kv_budget(device: "torch.device", slots: int) -> int:
     if device.type == "cpu":
         return CPU_KV_BUDGET_BYTES
     return max(SMALLEST_KV_BUDGET_BYTES, int(free_bytes(device) * KV_SHARE) // slots)
+
+
+def default_parked_bytes(name: str) -> int | None:
+    """Return how much of a device's own memory parked models may fill; None on a CPU, where it is the node's pool."""
+    if name == "cpu":
+        return None
+    import torch
+
+    return int(torch.cuda.get_device_properties(resolve_device(name)).total_memory * PARKED_SHARE)
 
 
 def free_bytes(device: "torch.device") -> int:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kindling.checkpoint.manifest import Manifest
-from kindling.platform.errors import CancelledError, KindlingError
+from kindling.platform.errors import CancelledError, KindlingError, UnavailableError
 from kindling.v1 import storage_pb2
 from kindling.worker import convert
 from kindling.worker.adapters.arrivals import Arrivals
+from kindling.worker.adapters.lease import Lease
 from kindling.worker.adapters.mapping import PartitionMapping
 from kindling.worker.adapters.placement import PlacedWeights
 from kindling.worker.domain.instance import LoadProgress, LoadReport, Tier
@@ -21,6 +22,7 @@ class HeldCheckpoint:
 
     def __init__(
         self,
+        lease: Lease,
         manifest: Manifest,
         files_directory: Path,
         mappings: Sequence[PartitionMapping],
@@ -28,6 +30,9 @@ class HeldCheckpoint:
         weights: PlacedWeights,
         on_progress: Callable[[LoadProgress], None],
     ) -> None:
+        self.lease = lease
+        self.is_parked = False
+        self.taken_back = asyncio.Event()
         self.manifest = manifest
         self.files_directory = files_directory
         self.mappings = mappings
@@ -52,6 +57,25 @@ class HeldCheckpoint:
         """Whether the storage manager has brought every byte."""
         return self._report is not None
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the checkpoint's data files."""
+        return self.manifest.total_bytes
+
+    async def park(self) -> None:
+        """Let the storage manager take the memory back; see the port."""
+        self.is_parked = True  # first: a lease that ends from now on was taken back
+        if not self.lease.is_over:
+            await self.lease.set_parked(parked=True)
+
+    async def unpark(self) -> None:
+        """Hold the memory firmly again; weights that were copied elsewhere do without. See the port."""
+        if not self.lease.is_over:
+            await self.lease.set_parked(parked=False)
+        if self.taken_back.is_set():
+            raise UnavailableError("The storage manager took the checkpoint back; open it anew.", reason="TAKEN_BACK")
+        self.is_parked = False
+
     async def loaded(self) -> LoadReport:
         """Return when every byte is there; raise what the load failed with."""
         await self._settled.wait()
@@ -66,6 +90,8 @@ class HeldCheckpoint:
         match event.WhichOneof("event"):
             case "arrived":
                 self._arrive(event.arrived)
+            case "closed":
+                self.lease.closed_reason = event.closed.reason
             case "loaded":
                 self._report = convert.report_from_wire(event.loaded)
                 self._arrivals.add(range(self.manifest.chunk_count))

@@ -1,5 +1,6 @@
 """Checkpoints for an engine that looks at none."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ class EmptyCheckpoint:
 
     def __init__(self) -> None:
         self.tensors: Mapping[str, TensorSpec] = {}
+        self.taken_back = asyncio.Event()
 
     @property
     def weights(self) -> "EmptyCheckpoint":
@@ -41,6 +43,14 @@ class EmptyCheckpoint:
     async def loaded(self) -> LoadReport:
         """Return a report of nothing."""
         return LoadReport()
+
+    size_bytes = 0
+
+    async def park(self) -> None:
+        """Do nothing: nobody wants it back."""
+
+    async def unpark(self) -> None:
+        """Do nothing."""
 
     def give_up(self) -> None:
         """Do nothing: nothing is under way."""

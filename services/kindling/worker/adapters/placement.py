@@ -15,6 +15,9 @@ from kindling.worker.ports import WeightSource
 class PlacedWeights(WeightSource, Protocol):
     """Weights made of mapped partitions."""
 
+    reads_mappings: bool
+    """Whether the engine needs the mappings once everything is placed."""
+
     placed: Future[None]
     """Done when every byte that has arrived is where the engine reads it, if no more will come; or what failed."""
 

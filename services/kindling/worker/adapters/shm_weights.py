@@ -22,6 +22,8 @@ class SharedWeights:
         DataLossError: MANIFEST_INVALID, if the mappings are not those of the manifest's partitions.
     """
 
+    reads_mappings = True
+
     def __init__(self, manifest: Manifest, mappings: Sequence[PartitionMapping], arrivals: Arrivals) -> None:
         require_same_partitions(manifest, mappings)
         self._manifest = manifest

@@ -24,12 +24,12 @@ from kindling.platform.rpc.channel import remote_errors
 from kindling.v1 import storage_pb2, storage_pb2_grpc
 from kindling.worker.adapters.arrivals import Arrivals
 from kindling.worker.adapters.held_checkpoint import HeldCheckpoint, given_up_error
+from kindling.worker.adapters.lease import EVICTION_REQUESTED, PEER, Lease
 from kindling.worker.adapters.mapping import PartitionMapping
 from kindling.worker.adapters.placement import MakeWeights
 from kindling.worker.adapters.shm_weights import SharedWeights
 from kindling.worker.domain.instance import LoadProgress
 
-PEER = "the storage manager"
 LONGEST_PAUSE_SECONDS = 5.0
 REFUSAL_SECONDS = 1.0
 _REMEMBERED_MANIFESTS = 16
@@ -103,17 +103,30 @@ class StorageClient:
         except asyncio.CancelledError:
             arrivals.fail(given_up_error(manifest.digest))
             raise
-        return HeldCheckpoint(manifest, Path(opened.files_directory), mappings, arrivals, weights, on_progress)
+        lease = Lease(self._stub, opened.lease_id)
+        return HeldCheckpoint(lease, manifest, Path(opened.files_directory), mappings, arrivals, weights, on_progress)
 
     async def _keep(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> None:
         """Follow the lease; once it has broken, hold another one, until cancelled. A load that fails is told once."""
         backoff = Backoff(self._clock, LONGEST_PAUSE_SECONDS)
         error = await self._follow(call, checkpoint)
         checkpoint.fail(error)
-        while checkpoint.is_loaded:
+        while checkpoint.is_loaded and not checkpoint.is_parked:
             log.warning("lease_lost", digest=checkpoint.manifest.digest, reason=error.reason, message=error.message)
             await backoff.pause()
             error = await self._hold_again(checkpoint, backoff)
+        if checkpoint.is_parked:
+            await self._let_go(call, checkpoint)
+
+    async def _let_go(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> None:
+        """A parked lease is over: weights that are views go at once, copies of them stay unless they are to be gone."""
+        reads_mappings = checkpoint.weights.reads_mappings
+        if reads_mappings or checkpoint.lease.closed_reason == EVICTION_REQUESTED:
+            checkpoint.taken_back.set()
+        if not reads_mappings:
+            checkpoint.lease.is_over = True
+            await self._blocking(_retire, checkpoint)
+            call.cancel()
 
     async def _follow(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> KindlingError:
         """Tell the checkpoint what arrives; return why the lease is over."""
@@ -134,6 +147,7 @@ class StorageClient:
                     if event.HasField("loaded"):
                         # The new chunks have the same bytes; the old ones were ours alone and are freed by this.
                         await self._blocking(_receive, opened.memory, checkpoint.mappings)
+                        checkpoint.lease.lease_id = opened.lease_id
                         backoff.reset()
                         log.info("lease_taken_anew", digest=checkpoint.manifest.digest)
         except KindlingError as error:
@@ -156,6 +170,8 @@ async def _events(call: LeaseCall) -> AsyncIterator[storage_pb2.OpenCheckpointRe
     # grpc does not let one call be read first by ``read`` and then by iteration.
     while isinstance(event := await call.read(), storage_pb2.OpenCheckpointResponse):
         yield event
+        if event.HasField("closed"):
+            return
 
 
 async def _first_event(call: LeaseCall) -> storage_pb2.CheckpointOpened:

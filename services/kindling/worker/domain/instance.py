@@ -74,8 +74,17 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedCheckpoint:
+    """A checkpoint whose model would start at once: its weights, of so many bytes, and its engine are kept."""
+
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
-    """What a worker runs at one moment, whole."""
+    """What a worker runs and what it has parked (longest first) at one moment, whole."""
 
     instances: tuple[InstanceView, ...]
     draining: bool
+    parked: tuple[ParkedCheckpoint, ...] = ()
