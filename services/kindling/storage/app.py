@@ -16,6 +16,7 @@ from kindling.storage.adapters.etcd_registry import EtcdRegistry
 from kindling.storage.adapters.hand_over_server import HandOverServer
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.io_executor import IoExecutor
+from kindling.storage.adapters.link_probe import MachineProbe
 from kindling.storage.adapters.memfd_pool import MemfdPool
 from kindling.storage.adapters.model_sources import ModelSources
 from kindling.storage.adapters.process_limits import raise_open_file_limit, sole_use
@@ -30,14 +31,17 @@ from kindling.storage.domain.tier import Tier
 from kindling.storage.evict_checkpoint import EvictCheckpoint
 from kindling.storage.hand_over import HandOver
 from kindling.storage.import_checkpoint import ImportCheckpoint
+from kindling.storage.look_after import LookAfter
+from kindling.storage.measure_links import MeasureLinks
 from kindling.storage.open_checkpoint import OpenCheckpoint
-from kindling.storage.ports import RemoteStore, SourceStore
+from kindling.storage.ports import LinkProbe, RemoteStore, SourceStore
 from kindling.storage.publisher import Publisher
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.servicer import StorageServicer, UseCases
 from kindling.storage.settings import StorageSettings
 from kindling.storage.status import GetStatus
 from kindling.storage.tiers import Tiers
+from kindling.storage.verify_checkpoint import VerifyCheckpoint
 from kindling.v1 import storage_pb2_grpc
 
 log = get_logger(__name__)
@@ -53,6 +57,7 @@ class StorageNode:
     tiers: Tiers
     use_cases: UseCases
     publisher: Publisher
+    look_after: LookAfter
     registry: EtcdRegistry
     server: RpcServer
 
@@ -84,13 +89,16 @@ async def running(settings: StorageSettings, clock: Clock | None = None) -> Asyn
         await sources.recover()
         found = await tiers.recover()
         log.info("ssd_scanned", checkpoints=len(found))
+        probe = _link_probe(settings, resources)
         hand_over_io = resources.enter_context(IoExecutor(_HAND_OVER_THREADS, "hand-over"))
         async with asyncio.TaskGroup() as tasks:
-            node = _build_node(settings, tiers, sources, clock or SystemClock(), tasks)
+            node = _build_node(settings, tiers, sources, probe, clock or SystemClock(), tasks)
             redeem = HandOver(tiers, node.use_cases.opens).redeem
             listening = asyncio.Event()
             hand_over = HandOverServer(settings.handover_socket, redeem, hand_over_io).run(listening)
-            background = [tasks.create_task(node.publisher.run()), tasks.create_task(hand_over)]
+            background = [
+                tasks.create_task(work) for work in (node.publisher.run(), hand_over, node.look_after.run(found))
+            ]
             try:
                 await listening.wait()
                 async with node.server:
@@ -155,8 +163,19 @@ def _huge_pages(settings: StorageSettings) -> HugePages:
     return pages
 
 
+def _link_probe(settings: StorageSettings, resources: ExitStack) -> LinkProbe | None:
+    if not settings.measure_at_start:
+        return None
+    return MachineProbe(settings.cache_dir, resources.enter_context(IoExecutor(settings.read_threads, "link-probe")))
+
+
 def _build_node(
-    settings: StorageSettings, tiers: Tiers, sources: SourceStore, clock: Clock, tasks: asyncio.TaskGroup
+    settings: StorageSettings,
+    tiers: Tiers,
+    sources: SourceStore,
+    probe: LinkProbe | None,
+    clock: Clock,
+    tasks: asyncio.TaskGroup,
 ) -> StorageNode:
     registry = EtcdRegistry(settings.etcd_prefix, settings.node_id, tiers)
     publisher = Publisher(tiers, registry, clock, settings.publish_interval_seconds)
@@ -167,8 +186,11 @@ def _build_node(
         evicts=EvictCheckpoint(tiers, opens, publisher),
         reads=ReadFiles(tiers),
         status=GetStatus(settings.node_id, tiers, opens),
+        verifies=VerifyCheckpoint(tiers, opens, publisher),
     )
-    return StorageNode(tiers, use_cases, publisher, registry, _build_server(settings, use_cases))
+    measures = MeasureLinks(tiers, opens, publisher, probe, clock, settings.read_threads) if probe else None
+    look_after = LookAfter(tiers, publisher, use_cases.verifies, measures, verify_found=settings.verify_at_start)
+    return StorageNode(tiers, use_cases, publisher, look_after, registry, _build_server(settings, use_cases))
 
 
 def _build_server(settings: StorageSettings, use_cases: UseCases) -> RpcServer:

@@ -59,6 +59,7 @@ class EvictCheckpoint:
             known_here = bool(self._tiers.residency(digest))
             existed = await self._tiers.remote.delete(digest)
             await self._forget(digest)
+        await self._tiers.count_remote()
         if not existed and not known_here:
             raise NotFoundError(
                 f"there is no checkpoint {digest}", reason="CHECKPOINT_NOT_FOUND", metadata={"digest": digest}

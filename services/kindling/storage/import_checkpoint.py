@@ -113,6 +113,7 @@ class ImportCheckpoint:
                 manifest = await self._tiers.remote.pack(directory, packing)
         work.manifest = manifest
         self._tiers.catalog.add(work.manifest)
+        await self._tiers.count_remote()
         log.info("checkpoint_imported", digest=work.manifest.digest, source=source)
 
     async def _packed_already(self, source: str) -> Manifest | None:

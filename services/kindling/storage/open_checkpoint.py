@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from opentelemetry import metrics, trace
 
@@ -87,6 +87,10 @@ class OpenCheckpoint:
             )
         lease.parked = parked
         self.parked.review(lease.holding)
+
+    def between_loads(self) -> AbstractAsyncContextManager[None]:
+        """Nothing is loaded inside the context; a load that is asked for waits for its end, so keep it short."""
+        return self._load_turn
 
     def holdings(self) -> tuple[Holding, ...]:
         """What is open or being loaded, or still being let go of."""

@@ -181,6 +181,10 @@ class RemoteStore(Protocol):
         """Delete the checkpoint; return whether there was one."""
         ...
 
+    async def used_bytes(self) -> int:
+        """Bytes of all checkpoints in the store; 0 where it cannot tell."""
+        ...
+
     async def pack(self, source: Path, order: PackOrder) -> Manifest:
         """Pack a model directory into the store; errors are those of kindling.checkpoint.pack."""
         ...
@@ -203,6 +207,32 @@ class SourceStore(Protocol):
         Raises NotFoundError (SOURCE_NOT_FOUND, HUB_MODEL_NOT_FOUND), UnavailableError (REMOTE_UNAVAILABLE,
         HUB_UNREACHABLE), PermissionDeniedError (REMOTE_FORBIDDEN, HUB_FORBIDDEN), ResourceExhaustedError (DISK_FULL).
         """
+        ...
+
+
+class ProbeFile(Protocol):
+    """A file on the SSD whose content does not matter."""
+
+    size_bytes: int
+
+    async def read(self, offset: int, into: memoryview) -> int:
+        """Fill ``into`` as loads do, up to the end of the file; return how many bytes came."""
+        ...
+
+
+class LinkProbe(Protocol):
+    """Means to measure the links between the tiers of this machine."""
+
+    async def prepare(self, views: list[memoryview]) -> None:
+        """Have the memory's pages present."""
+        ...
+
+    async def copy(self, source: memoryview, target: memoryview) -> None:
+        """Copy within memory."""
+        ...
+
+    def ssd_file(self, enough_bytes: int) -> AbstractAsyncContextManager[ProbeFile]:
+        """A file of ``enough_bytes``, or of as many as there are; SSD_FULL or SSD_UNUSABLE if there can be none."""
         ...
 
 

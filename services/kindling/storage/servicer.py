@@ -14,13 +14,15 @@ from kindling.platform.errors import InvalidArgumentError
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
 from kindling.storage.domain.tier import Tier
+from kindling.storage.domain.verdict import Verdict
 from kindling.storage.evict_checkpoint import EvictCheckpoint
 from kindling.storage.holding import Lease, LeaseEvent, Loaded
 from kindling.storage.import_checkpoint import ImportCheckpoint, ImportProgress
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.status import GetStatus
-from kindling.v1 import model_pb2, storage_pb2, storage_pb2_grpc
+from kindling.storage.verify_checkpoint import VerifyCheckpoint, VerifyOrder, VerifyProgress
+from kindling.v1 import checkpoint_pb2, model_pb2, storage_pb2, storage_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,6 +36,7 @@ class UseCases:
     evicts: EvictCheckpoint
     reads: ReadFiles
     status: GetStatus
+    verifies: VerifyCheckpoint
 
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
@@ -95,6 +98,23 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         async for part in self._use_cases.reads.read(request.digest):
             message = model_pb2.FilePart(path=part.path, file_bytes=part.file_bytes, offset=part.offset, data=part.data)
             yield storage_pb2.ReadCheckpointFilesResponse(part=message)
+
+    async def VerifyCheckpoint(
+        self, request: storage_pb2.VerifyCheckpointRequest, _context: Context
+    ) -> AsyncIterator[storage_pb2.VerifyCheckpointResponse]:
+        """See the proto."""
+        directory_name(request.digest)
+        order = VerifyOrder(request.digest, request.repair, request.check_remote)
+        async with aclosing(self._use_cases.verifies.verify(order)) as events:
+            async for event in events:
+                yield self._verify_event_to_wire(event)
+
+    def _verify_event_to_wire(self, event: VerifyProgress | Verdict) -> storage_pb2.VerifyCheckpointResponse:
+        if isinstance(event, Verdict):
+            report = wire.verdict_to_wire(self._use_cases.status.node_id, event)
+            return storage_pb2.VerifyCheckpointResponse(verified=report)
+        progress = checkpoint_pb2.VerifyProgress(done_bytes=event.done_bytes, total_bytes=event.total_bytes)
+        return storage_pb2.VerifyCheckpointResponse(progress=progress)
 
     async def GetStorageStatus(
         self, _request: storage_pb2.GetStorageStatusRequest, _context: Context

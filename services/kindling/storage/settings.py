@@ -54,6 +54,8 @@ class StorageSettings(ServiceSettings):
     touch_pool: bool = Field(default=True, description="have the pool's pages present before the first load needs them")
     ssd_read_limit: Size = Field(default=0, ge=0, description="bytes per second; 0: none. To try out a slow disk")
     remote_read_limit: Size = Field(default=0, ge=0, description="bytes per second; 0: none. To try out a slow store")
+    verify_at_start: bool = Field(default=True, description="read what is cached once, between loads, and repair it")
+    measure_at_start: bool = Field(default=True, description="measure the SSD and memory, for about a second")
     read_threads: int = Field(default=4, ge=1, le=64, description="chunks in flight during a load")
     socket_path: Path = Field(default=Path(), description="hand-over socket; default: storage.sock in cache_dir")
     publish_interval_seconds: float = Field(default=0.25, ge=0, description="least time between two publications")

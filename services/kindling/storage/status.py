@@ -21,10 +21,10 @@ class GetStatus:
     """Looks; changes nothing."""
 
     def __init__(self, node_id: str, tiers: Tiers, opened: OpenCheckpoint) -> None:
-        self._node_id = node_id
+        self.node_id = node_id
         self._tiers = tiers
         self._opened = opened
 
     def status(self) -> StorageStatus:
         """Return the node's status as of now."""
-        return StorageStatus(self._node_id, self._tiers.snapshots(), self._opened.leases())
+        return StorageStatus(self.node_id, self._tiers.snapshots(), self._opened.leases())

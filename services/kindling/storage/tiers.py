@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kindling.platform.errors import ResourceExhaustedError, UnavailableError
+from kindling.platform.errors import KindlingError, ResourceExhaustedError, UnavailableError
 from kindling.platform.logging import get_logger
 from kindling.storage.catalog import Catalog, KnownCheckpoint
 from kindling.storage.domain.chunk_pool import ChunkPool
@@ -30,6 +30,8 @@ class Tiers:
     bandwidth: BandwidthBook = field(default_factory=BandwidthBook)
     limits: Mapping[Tier, RateLimit] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    verified: set[str] = field(default_factory=set)
+    remote_used_bytes: int = 0
 
     async def recover(self) -> tuple[str, ...]:
         """Sweep up after processes that died; return the digests of the sealed copies in the cache directory."""
@@ -40,9 +42,17 @@ class Tiers:
                 self.ledger.add(copy.manifest.digest, copy.manifest.total_bytes, sealed=copy.sealed)
         return self.ledger.digests()
 
+    async def count_remote(self) -> None:
+        """Learn how much the remote store holds; nothing changes if it does not say."""
+        try:
+            self.remote_used_bytes = await self.remote.used_bytes()
+        except KindlingError as error:
+            log.warning("remote_store_not_counted", error=error.message)
+
     async def drop_copy(self, digest: str) -> None:
         """Delete the SSD copy, from the books first."""
         self.ledger.remove(digest)
+        self.verified.discard(digest)
         await self.ssd.delete(digest)
 
     def could_copy(self, size_bytes: int) -> bool:
@@ -77,7 +87,7 @@ class Tiers:
     def _on_ssd(self, digest: str) -> TierResidency:
         known = self.catalog.find(digest)
         chunks = len(known.lengths) if known and self.ledger.has(digest) else 0
-        return TierResidency(Tier.SSD, chunks, self.ledger.size_bytes(digest))
+        return TierResidency(Tier.SSD, chunks, self.ledger.size_bytes(digest), digest in self.verified)
 
     def snapshots(self) -> tuple[TierSnapshot, ...]:
         """All tiers, fastest first."""
@@ -106,4 +116,6 @@ class Tiers:
         )
 
     def _remote_snapshot(self) -> TierSnapshot:
-        return TierSnapshot(Tier.REMOTE, 0, 0, 0, self.bandwidth.bytes_per_second(Tier.REMOTE), "", ())
+        return TierSnapshot(
+            Tier.REMOTE, 0, self.remote_used_bytes, 0, self.bandwidth.bytes_per_second(Tier.REMOTE), "", ()
+        )

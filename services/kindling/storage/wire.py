@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kindling.checkpoint.manifest import Manifest
 from kindling.storage.domain.tier import Tier, TierResidency, TierSnapshot, TierTraffic
+from kindling.storage.domain.verdict import Verdict
 from kindling.v1 import checkpoint_pb2, cluster_pb2, state_pb2
 
 
@@ -47,8 +48,18 @@ def tier_to_status(snapshot: TierSnapshot, *, with_checkpoints: bool) -> cluster
     )
     if with_checkpoints:
         for digest, held in snapshot.checkpoints:
-            status.checkpoints.add(digest=digest, chunks=held.chunks, bytes=held.size_bytes)
+            status.checkpoints.add(digest=digest, chunks=held.chunks, bytes=held.size_bytes, verified=held.verified)
     return status
+
+
+def verdict_to_wire(node_id: str, verdict: Verdict) -> checkpoint_pb2.VerifyReport:
+    """What a verification found on this node."""
+    report = checkpoint_pb2.VerifyReport(node_id=node_id, digest=verdict.digest, quarantined=verdict.quarantined)
+    for found in verdict.tiers:
+        tier = report.tiers.add(tier=tier_to_wire(found.tier), checked_chunks=found.checked_chunks)
+        for bad in found.bad_chunks:
+            tier.bad_chunks.add(chunk=bad.chunk, problem=bad.problem, repaired=bad.repaired)
+    return report
 
 
 def residency_to_wire(node_id: str, digest: str, tiers: Iterable[TierResidency]) -> state_pb2.ResidencyRecord:

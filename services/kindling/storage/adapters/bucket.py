@@ -126,6 +126,16 @@ class Bucket:
             listing = await obstore.list_with_delimiter_async(self._store, path or None)
         return frozenset(entry["path"].rpartition("/")[2] for entry in listing["objects"])
 
+    async def total_bytes(self) -> int:
+        """Bytes of all objects; 0 where the store cannot list."""
+        if self.read_only:
+            return 0
+        total_bytes = 0
+        with self._translated(""):
+            async for entries in obstore.list(self._store):
+                total_bytes += sum(entry["size"] for entry in entries)
+        return total_bytes
+
     def write(self, path: str, size_bytes: int, data: Iterable[bytes]) -> None:
         """Store an object of ``size_bytes``; readers see all of it or nothing. Blocking.
 

@@ -1,6 +1,7 @@
 """The REMOTE tier as a directory that all nodes share (``file://``)."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from kindling.checkpoint import Manifest, directory_name, pack, sweep_temporaries
@@ -47,6 +48,10 @@ class RemoteDirectory:
         """See RemoteStore."""
         return await self._io.run(_delete, self._root / directory_name(digest))
 
+    async def used_bytes(self) -> int:
+        """See RemoteStore."""
+        return await self._io.run(_used_bytes, self._root)
+
     async def pack(self, source: Path, order: PackOrder) -> Manifest:
         """See RemoteStore."""
         return await self._packer.run(
@@ -59,6 +64,14 @@ class RemoteDirectory:
             on_progress=order.on_progress,
             cancelled=order.cancelled,
         )
+
+
+def _used_bytes(root: Path) -> int:
+    total_bytes = 0
+    for path in root.glob("*/*"):
+        with suppress(OSError):  # another node deletes it
+            total_bytes += path.stat().st_size
+    return total_bytes
 
 
 def _recover(root: Path) -> None:

@@ -93,6 +93,10 @@ class RemoteObjects:
         await self._bucket.delete(*(f"{folder}/{name}" for name in (MANIFEST_FILE, *names - {MANIFEST_FILE})))
         return True
 
+    async def used_bytes(self) -> int:
+        """See RemoteStore."""
+        return await self._bucket.total_bytes()
+
     async def pack(self, source: Path, order: PackOrder) -> Manifest:
         """See RemoteStore."""
         self._bucket.require_writable()

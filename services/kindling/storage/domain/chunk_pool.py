@@ -40,6 +40,7 @@ class ChunkPool:
         self._head_fraction = head_fraction
         # A stack: buffers used before lie on top, since their pages are there already.
         self._free = list(reversed(range(buffer_count)))
+        self._borrowed: set[int] = set()
         self._occupants: dict[str, Occupant] = {}
         self._uses = 0
 
@@ -90,6 +91,17 @@ class ChunkPool:
         dropped = occupant.bytes_of(len(occupant.buffers))
         self._cut(digest, 0)
         return dropped
+
+    def borrow(self, count: int) -> tuple[int, ...]:
+        """Take up to ``count`` buffers that are free, for no checkpoint; they are :meth:`give_back`'s to return."""
+        borrowed = tuple(self._free.pop() for _ in range(min(count, len(self._free))))
+        self._borrowed.update(borrowed)
+        return borrowed
+
+    def give_back(self, buffers: Sequence[int]) -> None:
+        """Return borrowed buffers."""
+        self._borrowed.difference_update(buffers)
+        self._free.extend(reversed(buffers))
 
     def buffers(self, digest: str) -> tuple[int, ...]:
         """The buffers of ``digest``, from its first chunk on."""
@@ -157,7 +169,7 @@ class ChunkPool:
     def check_integrity(self) -> None:
         """Raise InternalError if the books do not add up."""
         held = [buffer for occupant in self._occupants.values() for buffer in occupant.buffers]
-        if sorted(held + self._free) != list(range(self.buffer_count)):
+        if sorted([*held, *self._free, *self._borrowed]) != list(range(self.buffer_count)):
             raise InternalError("a buffer is held twice or by nobody", reason="POOL_BROKEN")
         for digest, occupant in self._occupants.items():
             _check_occupant(digest, occupant)

@@ -8,6 +8,10 @@ class RateLimit:
         self._bytes_per_second = bytes_per_second
         self._free_at = 0.0
 
+    def seconds(self, size_bytes: int) -> float:
+        """The least time that ``size_bytes`` take."""
+        return size_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
+
     def reserve(self, size_bytes: int, now: float) -> float:
         """Book a transfer that begins ``now`` or when the earlier ones are done; return the time at which it ends."""
         if not self._bytes_per_second:

@@ -15,11 +15,12 @@ class Tier(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TierResidency:
-    """How much of a checkpoint a tier holds, counted from the head."""
+    """How much of a checkpoint a tier holds, counted from the head; ``verified``: all of it was read and was right."""
 
     tier: Tier
     chunks: int
     size_bytes: int
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
