@@ -15,7 +15,8 @@ from kindling.v1 import checkpoint_pb2, inference_pb2, inference_pb2_grpc, stora
 from kindling.worker.app import build_server, engine_factory, open_store
 from kindling.worker.checkpoint_ports import EngineFactory, OpenCheckpoint
 from kindling.worker.domain.instance import InstanceSpec
-from kindling.worker.instances import Instances
+from kindling.worker.instances import NO_PARKING, Instances
+from kindling.worker.parking import ParkingLimits
 from kindling.worker.ports import Engine
 from kindling.worker.settings import WorkerSettings
 
@@ -132,7 +133,9 @@ class WorkerOnStorage:
             await self.instances._changes.upcoming.wait()
 
 
-async def worker_in_this_process(storage_address: str, resources: AsyncExitStack) -> WorkerOnStorage:
+async def worker_in_this_process(
+    storage_address: str, resources: AsyncExitStack, parking: ParkingLimits = NO_PARKING
+) -> WorkerOnStorage:
     """Run a worker on a storage manager until ``resources`` is closed."""
     settings = WorkerSettings(
         node_id="node-a", storage_address=storage_address, threads=1, kv_cache_bytes=2**24, grace_seconds=0
@@ -140,7 +143,7 @@ async def worker_in_this_process(storage_address: str, resources: AsyncExitStack
     engines = WatchedFactory(engine_factory(settings))
     await asyncio.to_thread(engines.warm_up)
     store = await open_store(settings, resources)
-    instances = Instances(slots=1, checkpoints=store, engines=engines, clock=SystemClock())
+    instances = Instances(slots=1, checkpoints=store, engines=engines, clock=SystemClock(), parking=parking)
     await resources.enter_async_context(instances)
     server = await resources.enter_async_context(build_server(settings, instances))
     channel = await resources.enter_async_context(open_channel(server.address, retry=False))

@@ -4,10 +4,9 @@ from typing import Any
 
 import grpc
 
-from kindling.scheduler.domain.values import Worker
 from kindling.scheduler.ports import Storages, TierContents
 from kindling.scheduler.seat import Seat
-from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, cluster_status
+from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, WorkerStatus, cluster_status
 from kindling.scheduler.wire import STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc
 
@@ -66,9 +65,14 @@ def _tier(tier: TierContents) -> cluster_pb2.TierStatus:
     )
 
 
-def _worker(worker: Worker) -> cluster_pb2.WorkerSummary:
+def _worker(status: WorkerStatus) -> cluster_pb2.WorkerSummary:
+    worker = status.worker
     return cluster_pb2.WorkerSummary(
-        worker_id=worker.worker_id, address=worker.address, device=worker.device, slots=worker.slots
+        worker_id=worker.worker_id,
+        address=worker.address,
+        device=worker.device,
+        slots=worker.slots,
+        parked=[cluster_pb2.ParkedCheckpoint(digest=one.digest, bytes=one.size_bytes) for one in status.parked],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
-from kindling.scheduler.domain.values import Instance, Model, Node, Worker
+from kindling.scheduler.domain.values import Instance, Model, Node, ParkedCheckpoint, Tier, TierUse, Worker
 from kindling.scheduler.ports import Storages, TierContents
 from kindling.scheduler.term import Term
 
@@ -13,12 +13,20 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker with what it has parked, the one parked longest first."""
+
+    worker: Worker
+    parked: tuple[ParkedCheckpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A live node with what its tiers hold."""
+    """A live node with what its tiers hold; what its workers have parked is the tier GPU."""
 
     node: Node
     tiers: tuple[TierContents, ...]
-    workers: tuple[Worker, ...]
+    workers: tuple[WorkerStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +68,23 @@ async def _node_status(term: Term, storages: Storages, node: Node, timeout_secon
     except (KindlingError, TimeoutError) as error:
         log.warning("node_status_missing", node=node.node_id, error=str(error))
         tiers = tuple(TierContents(use) for use in node.tiers)
-    workers = (worker for _, worker in sorted(term.view.workers.items()) if worker.node_id == node.node_id)
-    return NodeStatus(node, tiers, tuple(workers))
+    workers = tuple(
+        WorkerStatus(worker, term.view.link(worker_id).parked)
+        for worker_id, worker in sorted(term.view.workers.items())
+        if worker.node_id == node.node_id
+    )
+    return NodeStatus(node, (*_parked_tier(term, workers), *tiers), workers)
+
+
+def _parked_tier(term: Term, workers: tuple[WorkerStatus, ...]) -> tuple[TierContents, ...]:
+    """The tier GPU, if there is anything in it; the storage manager does not know of it."""
+    size_by_digest = {one.digest: one.size_bytes for worker in workers for one in worker.parked}
+    if not size_by_digest:
+        return ()
+    used_bytes = sum(one.size_bytes for worker in workers for one in worker.parked)
+    chunks = {model.checkpoint.digest: model.checkpoint.chunk_count for model in term.view.models.values()}
+    checkpoints = tuple((digest, chunks.get(digest, 0), size) for digest, size in size_by_digest.items())
+    return (TierContents(TierUse(Tier.GPU, used_bytes=used_bytes, backing="parked"), checkpoints),)
 
 
 def _instance_status(term: Term, instance_id: str) -> InstanceStatus:

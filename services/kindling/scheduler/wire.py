@@ -10,6 +10,7 @@ from kindling.scheduler.domain.values import (
     LoadReport,
     Model,
     ModelSettings,
+    ParkedCheckpoint,
     ReportedInstance,
     Tier,
     TierTraffic,
@@ -204,7 +205,8 @@ def progress_to_wire(progress: LoadProgress) -> checkpoint_pb2.LoadProgress:
 def worker_report_from_wire(message: inference_pb2.WatchWorkerResponse) -> WorkerReport:
     """Return what a worker says it runs."""
     running = tuple(_running_from_wire(instance) for instance in message.instances)
-    return WorkerReport(message.worker_id, running, message.draining)
+    parked = tuple(ParkedCheckpoint(one.digest, one.bytes) for one in message.parked)
+    return WorkerReport(message.worker_id, running, message.draining, parked)
 
 
 def _running_from_wire(message: inference_pb2.RunningInstance) -> ReportedInstance:

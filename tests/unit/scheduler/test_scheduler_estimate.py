@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from kindling.scheduler.domain.estimate import Assumptions, estimate, missing_bytes
-from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Tier
+from kindling.scheduler.domain.values import (
+    Instance,
+    InstanceState,
+    LoadReport,
+    ParkedCheckpoint,
+    Tier,
+    TierTraffic,
+    WorkerReport,
+)
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
 from support.scheduler_views import GB
@@ -104,3 +112,25 @@ def test_missing_bytes_never_exceed_the_checkpoint() -> None:
     (worker,) = views.add_node(view, views.node("n"))
     views.hold(view, "n", MODEL, dram=3 * GB, ssd=99 * GB)
     assert missing_bytes(view, worker, MODEL.checkpoint) == {Tier.SSD: 7 * GB}
+
+
+def test_what_a_worker_has_parked_starts_there_at_once_even_behind_a_load() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n"), workers=2)
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    view.apply_report(WorkerReport("n/w1", parked=(ParkedCheckpoint(MODEL.checkpoint.digest, 10 * GB),)), 0.0)
+    view.put_instance(Instance("x", "x", "d", "n/w0", InstanceState.STARTING, estimated_seconds=8.0, started_at=0), 0.0)
+    parked = estimate(view, view.workers["n/w1"], MODEL.checkpoint, 0.0, ASSUMED)
+    assert (parked.seconds, parked.source) == (ASSUMED.parked_seconds, Tier.GPU)
+    view.apply_report(WorkerReport("n/w1"), 1.0)
+    assert seconds(view, "n/w1", now=1.0) == pytest.approx(7 + 0.5)
+
+
+def test_a_start_from_parked_says_nothing_about_building_the_model() -> None:
+    view = ClusterView()
+    (worker,) = views.add_node(view, views.node("n"))
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    at_once = LoadReport((TierTraffic(Tier.GPU, 10 * GB, 0.001),), 0.001, 0.001, 0.001, complete=True)
+    one = Instance("one", "m", MODEL.checkpoint.digest, worker.worker_id, InstanceState.READY, report=at_once)
+    view.put_instance(one, 0.0)
+    assert seconds(view, worker.worker_id) == pytest.approx(0.5)

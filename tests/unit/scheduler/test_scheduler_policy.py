@@ -11,7 +11,7 @@ from kindling.scheduler.domain.policy import (
     Wait,
     WaitReason,
 )
-from kindling.scheduler.domain.values import InstanceState, Model, WorkerReport
+from kindling.scheduler.domain.values import InstanceState, Model, ParkedCheckpoint, WorkerReport
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
 from support.scheduler_views import GB
@@ -148,3 +148,14 @@ def test_instances_of_an_older_checkpoint_are_not_used(view: ClusterView) -> Non
     decision = decide(view, newer)
     assert isinstance(decision, StartInstance)
     assert decision.placement.worker_id == "n/w1"
+
+
+def test_a_worker_that_has_the_model_parked_is_preferred(view: ClusterView) -> None:
+    model = views.model()
+    views.add_node(view, views.node("a"))
+    views.add_node(view, views.node("b"))
+    views.hold(view, "a", model, dram=GB)
+    view.apply_report(WorkerReport("b/w0", parked=(ParkedCheckpoint(model.checkpoint.digest, GB),)), 0.0)
+    decision = decide(view, model)
+    assert isinstance(decision, StartInstance)
+    assert decision.placement.worker_id == "b/w0"

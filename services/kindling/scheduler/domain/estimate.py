@@ -12,6 +12,7 @@ class Assumptions:
     """What is believed before anything was measured."""
 
     init_seconds: float = 0.5
+    parked_seconds: float = 0.02
     bandwidth_bytes_per_second: Mapping[Tier, float] = field(
         default_factory=lambda: {Tier.GPU: 100e9, Tier.DRAM: 10e9, Tier.SSD: 1e9, Tier.REMOTE: 0.2e9}
     )
@@ -36,7 +37,9 @@ class Estimate:
 def estimate(
     view: ClusterView, worker: Worker, checkpoint: Checkpoint, now: float, assumptions: Assumptions
 ) -> Estimate:
-    """Return the startup time of a checkpoint on a worker whose node is live."""
+    """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
+    if view.has_parked(worker.worker_id, checkpoint.digest):
+        return Estimate(worker.worker_id, 0.0, 0.0, assumptions.parked_seconds, Tier.GPU)
     missing = missing_bytes(view, worker, checkpoint)
     return Estimate(
         worker_id=worker.worker_id,

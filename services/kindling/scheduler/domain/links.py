@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kindling.scheduler.domain.values import LoadReport, WorkerReport
+from kindling.scheduler.domain.values import LoadReport, ParkedCheckpoint, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class Link:
         if self.report is None:
             return frozenset()
         return frozenset(instance.instance_id for instance in self.report.instances)
+
+    @property
+    def parked(self) -> tuple[ParkedCheckpoint, ...]:
+        """What the worker last said it has parked; nothing while it cannot be asked."""
+        return self.report.parked if self.report else ()
 
     def loaded(self, instance_id: str) -> LoadReport | None:
         """The complete report of an instance's start, if the worker has told it."""

@@ -182,12 +182,21 @@ class ReportedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedCheckpoint:
+    """A checkpoint with its engine that a worker keeps ready: it would start there at once."""
+
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker runs now, whole."""
+    """What a worker runs and has parked now, whole."""
 
     worker_id: str
     instances: tuple[ReportedInstance, ...] = ()
     draining: bool = False
+    parked: tuple[ParkedCheckpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class ClusterView:
         self._of_model[instance.model].add(instance.instance_id)
         self._on_worker[instance.worker_id].add(instance.instance_id)
         self.grants.open(instance.instance_id, now)
-        if instance.report is not None:
+        if instance.report is not None and instance.slowest_tier is not Tier.GPU:  # what was parked was not built
             self._init_seconds[instance.digest] = instance.report.init_seconds
 
     def remove_instance(self, instance_id: str) -> Instance | None:
@@ -149,6 +149,10 @@ class ClusterView:
         """Bytes of a checkpoint, counted from its head, at a tier of a node."""
         entry = self._residency.get((node_id, digest))
         return 0 if entry is None else entry.bytes_by_tier.get(tier, 0)
+
+    def has_parked(self, worker_id: str, digest: str) -> bool:
+        """Whether a worker keeps a checkpoint ready to start at once."""
+        return any(parked.digest == digest for parked in self.link(worker_id).parked)
 
     def init_seconds(self, digest: str, default: float) -> float:
         """How long building a model took last time."""
