@@ -98,14 +98,16 @@ def test_a_bad_source_is_refused_and_leaves_nothing(
     source = make_checkpoint(tmp_path / "model")
     spoil(source)
     remote = cluster.cluster.options.data_dir / "remote"
-    before = (sorted(remote.iterdir()), api.status(cluster.grpc_address).models)
+    before = (set(remote.iterdir()), api.status(cluster.grpc_address).models)
     with pytest.raises(grpc.RpcError) as caught:
         api.deploy(cluster.grpc_address, "bad", source)
     code, reason = _refusal(caught.value)
     assert code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}
     assert reason == CASES[spoil]
     assert str(source) in caught.value.details()
-    assert (sorted(remote.iterdir()), api.status(cluster.grpc_address).models) == before
+    # A checkpoint that an earlier test deleted may still be on its way out.
+    assert set(remote.iterdir()) - before[0] == set()
+    assert api.status(cluster.grpc_address).models == before[1]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\0b", "..", "a..b", "", "x" * 10_000, "-x", "ü"])
