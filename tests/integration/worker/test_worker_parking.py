@@ -5,15 +5,18 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from integration.worker.conftest import storage_settings
-from kindling.checkpoint.layout import is_digest
 from kindling.platform.rpc.channel import open_channel
 from kindling.storage.app import StorageNode, running
 from kindling.v1 import checkpoint_pb2, inference_pb2, inference_pb2_grpc, storage_pb2, storage_pb2_grpc
+from kindling.worker import app as worker_app
+from kindling.worker.adapters.arena_weights import ArenaWeights
+from kindling.worker.adapters.cpu_copier import CpuCopier
 from kindling.worker.parking import ParkingLimits
 from support.checkpoints import make_checkpoint
 from support.etcd_server import EtcdServer
@@ -30,7 +33,7 @@ from support.worker_with_storage import (
 
 PROMPT = (5, 17, 300, 42, 8)
 SEVERAL = ParkingLimits(models=3)
-GPU, DRAM, SSD = checkpoint_pb2.TIER_GPU, checkpoint_pb2.TIER_DRAM, checkpoint_pb2.TIER_SSD
+GPU, SSD, REMOTE = checkpoint_pb2.TIER_GPU, checkpoint_pb2.TIER_SSD, checkpoint_pb2.TIER_REMOTE
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +184,43 @@ async def test_a_storage_manager_that_goes_away_takes_what_is_parked_with_it(
             await run(worker, digest)
             assert parked(worker) == [digest]
         await until_parked(worker, [])
-    assert is_digest(digest)
+        assert worker.instances.view.instances == ()
+
+
+@pytest.fixture
+def weights_in_an_arena(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the worker copy weights to memory of its own, as it does for an accelerator."""
+    monkeypatch.setattr(worker_app, "weights_on", lambda _: partial(ArenaWeights, make_copier=CpuCopier))
+
+
+@pytest.mark.usefixtures("weights_in_an_arena")
+async def test_weights_on_a_device_stay_parked_when_the_pool_needs_the_room(
+    sources: list[Path], tmp_path: Path
+) -> None:
+    async with running(storage_settings(tmp_path, pool_bytes=10 * 2**20)) as storage, worker_on(storage) as worker:
+        first, second = [await import_checkpoint(storage.server.address, source) for source in sources[:2]]
+        _, expected = await run(worker, first)
+        await sealed(storage)
+        report, _ = await run(worker, second)
+        assert tiers(report) == [REMOTE]
+        assert parked(worker) == [first, second]
+        assert await leases(storage.server.address) == ["node-a/worker-0"], "that of the second"
+        for _ in range(2):
+            report, found = await run(worker, first)
+            assert (tiers(report), found) == ([GPU], expected)
+        assert parked(worker) == [second, first]
+
+
+@pytest.mark.usefixtures("weights_in_an_arena")
+async def test_weights_on_a_device_go_when_somebody_asks_for_it(storage: StorageNode, sources: list[Path]) -> None:
+    digest = await import_checkpoint(storage.server.address, sources[0])
+    async with worker_on(storage) as worker, open_channel(storage.server.address) as channel:
+        await run(worker, digest)
+        await sealed(storage)
+        evict = storage_pb2.EvictCheckpointRequest(digest=digest, keep=SSD)
+        answer = await storage_pb2_grpc.StorageServiceStub(channel).EvictCheckpoint(evict)
+        assert answer.pinned_bytes == 0
+        await until_parked(worker, [])
 
 
 async def test_a_draining_worker_parks_nothing(storage: StorageNode, sources: list[Path]) -> None:

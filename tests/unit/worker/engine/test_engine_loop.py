@@ -209,3 +209,41 @@ async def test_an_idle_loop_closes() -> None:
     async with asyncio.timeout(10):
         await loop.close()
     assert loop.context_length == 4096
+
+
+async def test_an_engine_is_kept_if_asked_and_serves_the_next_loop() -> None:
+    engine = SteppedEngine()
+    engine.allow(1000)
+    first = EngineLoop(engine)
+    expected = tokens(await collect(first, request("g")))
+    await first.close(keep_engine=True)
+    await first.wait_closed()
+    assert (first.kept_engine, engine.closed) == (engine, False)
+    second = EngineLoop(engine)
+    assert tokens(await collect(second, request("g"))) == expected
+    await second.close()
+    assert (second.kept_engine, engine.closed) == (None, True)
+
+
+async def test_an_engine_with_work_left_is_not_kept() -> None:
+    engine = SteppedEngine()
+    loop = EngineLoop(engine)
+    stream = loop.generate(request("g", max_tokens=100))
+    engine.allow()
+    await anext(stream)
+    closing = asyncio.ensure_future(loop.close(keep_engine=True))
+    engine.allow()
+    await closing
+    await stream.aclose()
+    assert (loop.kept_engine, engine.closed) == (None, True)
+
+
+async def test_an_engine_that_failed_is_not_kept() -> None:
+    engine = SteppedEngine()
+    engine.error = DataLossError("bad chunk", reason="CHUNK_CORRUPT")
+    engine.allow()
+    loop = EngineLoop(engine)
+    with pytest.raises(DataLossError):
+        await collect(loop, request("g"))
+    await loop.close(keep_engine=True)
+    assert (loop.kept_engine, engine.closed) == (None, True)
