@@ -64,6 +64,12 @@ class ClusterClient:
         with remote_errors(self._peer):
             return await self._models.EvictModel(request, timeout=MUTATION_SECONDS)
 
+    async def verify(self, request: model_pb2.VerifyModelRequest) -> AsyncIterator[model_pb2.VerifyModelResponse]:
+        """Yield the events of a verification; the last one has ``verified``."""
+        with remote_errors(self._peer):
+            async for response in self._models.VerifyModel(request):
+                yield response
+
     async def complete(self, request: generation_pb2.CompleteRequest) -> AsyncIterator[generation_pb2.CompleteResponse]:
         """Yield the events of an answer; the last one has ``finished``."""
         stub = generation_pb2_grpc.GenerationServiceStub(self.channel)

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kindling.cli import bench, chat, demo, local, model, status
+from kindling.cli import bench, chat, checkpoint, demo, local, model, status
 from kindling.cli.console import ExitCode, exit_code_of, out, print_error
 from kindling.platform.errors import KindlingError
 
@@ -52,6 +52,7 @@ app.command(rich_help_panel=_MODELS)(chat.chat)
 app.command(rich_help_panel=_MODELS)(model.delete)
 app.command(rich_help_panel=_MODELS)(model.evict)
 app.command(rich_help_panel=_CLUSTER)(status.status)
+app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_MODELS)
 app.add_typer(bench.app, name="bench", rich_help_panel=_CLUSTER)
 
 

@@ -81,6 +81,20 @@ class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
         """Forward."""
         return await self._forward(context, lambda channel, left: _models(channel).EvictModel(request, timeout=left))
 
+    async def VerifyModel(  # noqa: N802
+        self, request: model_pb2.VerifyModelRequest, context: Context
+    ) -> AsyncIterator[model_pb2.VerifyModelResponse]:
+        """Forward; under a new leader it begins anew."""
+        require_key(self._api_keys, context)
+        remaining = context.time_remaining()
+        answers = self._leader.stream(
+            lambda channel: _models(channel).VerifyModel(request, timeout=remaining),
+            lambda answer: answer.HasField("verified"),
+        )
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer
+
     async def ReadModelFiles(  # noqa: N802
         self, request: model_pb2.ReadModelFilesRequest, context: Context
     ) -> AsyncIterator[model_pb2.ReadModelFilesResponse]:

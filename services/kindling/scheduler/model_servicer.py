@@ -11,6 +11,8 @@ from kindling.scheduler.domain.values import Model, ModelSettings
 from kindling.scheduler.manage_models import RecentRequests, delete_model, evict_model, find_model, read_model_files
 from kindling.scheduler.ports import ImportOrder, Storages
 from kindling.scheduler.seat import Seat
+from kindling.scheduler.verify_model import verify_model
+from kindling.scheduler.verify_wire import event_to_wire
 from kindling.scheduler.wire import model_to_wire, settings_from_wire, tier_from_wire
 from kindling.v1 import model_pb2, model_pb2_grpc
 
@@ -68,6 +70,15 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return model_pb2.EvictModelResponse(
             stopped_instances=eviction.stopped_instances, dropped_bytes=eviction.dropped_bytes
         )
+
+    async def VerifyModel(
+        self, request: model_pb2.VerifyModelRequest, _context: Context
+    ) -> AsyncIterator[model_pb2.VerifyModelResponse]:
+        """Stream what checking shows, node by node."""
+        term = await self._seat.term()
+        async with aclosing(verify_model(term, self._storages, request.name, repair=request.repair)) as events:
+            async for event in events:
+                yield event_to_wire(event)
 
     async def ReadModelFiles(
         self, request: model_pb2.ReadModelFilesRequest, _context: Context

@@ -18,6 +18,7 @@ from kindling.scheduler.domain.values import (
     Worker,
     WorkerReport,
 )
+from kindling.scheduler.domain.verification import NodeVerified, VerifyProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,15 @@ class Dropped:
     pinned_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class VerifyOrder:
+    """A checkpoint to be checked, whether to repair it, and whether to read the remote store too."""
+
+    digest: str
+    repair: bool
+    check_remote: bool
+
+
 class Storages(Protocol):
     """The storage managers. Calls raise KindlingError; UNAVAILABLE if the node cannot be reached."""
 
@@ -161,6 +171,10 @@ class Storages(Protocol):
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""
+        ...
+
+    def verify_checkpoint(self, node: Node, order: VerifyOrder) -> AsyncGenerator[VerifyProgress | NodeVerified, None]:
+        """Read a checkpoint's chunks at every tier of the node; the last item is what was found."""
         ...
 
     def read_files(self, node: Node, digest: str) -> AsyncGenerator[FilePart, None]:

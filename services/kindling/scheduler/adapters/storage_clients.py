@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator
 
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier
-from kindling.scheduler.ports import Dropped, FilePart, ImportOrder, ImportProgress, TierContents
+from kindling.scheduler.domain.verification import NodeVerified, VerifyProgress
+from kindling.scheduler.ports import Dropped, FilePart, ImportOrder, ImportProgress, TierContents, VerifyOrder
+from kindling.scheduler.verify_wire import report_from_wire
 from kindling.scheduler.wire import checkpoint_from_wire, tier_to_wire, tier_use_from_wire
 from kindling.v1 import cluster_pb2, storage_pb2, storage_pb2_grpc
 
@@ -48,6 +50,24 @@ class GrpcStorages:
         request = storage_pb2.DeleteCheckpointRequest(digest=digest)
         with remote_errors(node.node_id):
             await self._stub(node).DeleteCheckpoint(request, timeout=_DELETE_SECONDS)
+
+    async def verify_checkpoint(
+        self, node: Node, order: VerifyOrder
+    ) -> AsyncGenerator[VerifyProgress | NodeVerified, None]:
+        """Read a checkpoint's chunks at every tier of the node; the last item is what was found."""
+        request = storage_pb2.VerifyCheckpointRequest(
+            digest=order.digest, repair=order.repair, check_remote=order.check_remote
+        )
+        call = self._stub(node).VerifyCheckpoint(request)
+        try:
+            with remote_errors(node.node_id):
+                async for message in call:
+                    if message.HasField("verified"):
+                        yield NodeVerified(node.node_id, report_from_wire(message.verified))
+                    elif message.HasField("progress"):
+                        yield VerifyProgress(node.node_id, message.progress.done_bytes, message.progress.total_bytes)
+        finally:
+            call.cancel()
 
     async def read_files(self, node: Node, digest: str) -> AsyncGenerator[FilePart, None]:
         """Yield a checkpoint's small files, piece by piece."""

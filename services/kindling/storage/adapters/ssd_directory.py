@@ -65,10 +65,8 @@ class PartialCopy(PackedSource):
 
     def _write(self, chunk: int, data: memoryview, *, cached: bool) -> None:
         self._files.write(chunk, data, cached=cached)
-        try:
+        with suppress(OSError):  # the next load will write the chunk again, that is all
             self._journal.add(chunk)
-        except OSError as error:
-            raise ssd_trouble(error, self._files.directory) from error
 
     async def seal(self) -> None:
         """See SsdCopy."""
