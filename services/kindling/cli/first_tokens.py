@@ -15,7 +15,12 @@ from kindling.platform.clock import Clock, SystemClock
 from kindling.platform.errors import InternalError
 from kindling.v1 import checkpoint_pb2, cluster_pb2, model_pb2
 
-_COLD_TIERS = (checkpoint_pb2.TIER_REMOTE, checkpoint_pb2.TIER_SSD, checkpoint_pb2.TIER_DRAM)
+_TIERS = (
+    checkpoint_pb2.TIER_REMOTE,
+    checkpoint_pb2.TIER_SSD,
+    checkpoint_pb2.TIER_DRAM,
+    checkpoint_pb2.TIER_GPU,
+)
 _SETTLE_SECONDS = 30.0
 _PROMPT = "Hello"
 _TOKENS = 4
@@ -32,8 +37,11 @@ class Measurement:
 
     @property
     def load_rate(self) -> float:
-        """Bytes of weights per second of the instance's start, model building included; 0 for a warm start."""
-        return self.loaded_bytes / self.instance.startup_seconds if self.instance.startup_seconds else 0.0
+        """Bytes of weights per second of the instance's start, model building included; 0 if nothing was loaded."""
+        is_parked = getattr(self.instance, "from") == checkpoint_pb2.TIER_GPU
+        return (
+            0.0 if is_parked or not self.instance.startup_seconds else self.loaded_bytes / self.instance.startup_seconds
+        )
 
 
 class FirstTokens:
@@ -49,17 +57,19 @@ class FirstTokens:
         self._clock = clock or SystemClock()
 
     async def measure(self) -> list[Measurement]:
-        """Return the cold starts, slowest tier first, and a warm one.
+        """Return the cold starts, slowest tier first, one of a parked model, and a warm one.
 
         WRONG_TIER if the cluster says that a start came from elsewhere than it was meant to.
         """
-        cold = [await self._cold(tier) for tier in _COLD_TIERS]
+        cold = [await self._cold(tier) for tier in _TIERS]
         return [*cold, await self._warm(cold[-1].instance.instance_id)]
 
     async def _cold(self, tier: "checkpoint_pb2.Tier.ValueType") -> Measurement:
         await self._settled(lambda instances: all(not one.generations for one in instances))
         await self._client.evict(self._model.name, tier)
         await self._settled(lambda instances: not instances)
+        if tier == checkpoint_pb2.TIER_GPU:
+            await self._parked()
         seconds = await self._ask()
         # The first token does not wait for the word that everything is loaded.
         await self._settled(lambda instances: all(one.startup_seconds for one in instances))
@@ -71,7 +81,8 @@ class FirstTokens:
                 "a pool or disk that is too small for the model does that",
                 reason="WRONG_TIER",
             )
-        return Measurement(f"cold, {tier_name(tier)}", seconds, instance, self._model.checkpoint.total_bytes)
+        name = "parked" if tier == checkpoint_pb2.TIER_GPU else f"cold, {tier_name(tier)}"
+        return Measurement(name, seconds, instance, self._model.checkpoint.total_bytes)
 
     async def _warm(self, instance_id: str) -> Measurement:
         seconds = await self._ask()
@@ -94,6 +105,17 @@ class FirstTokens:
     async def _instances(self) -> list[cluster_pb2.InstanceStatus]:
         status = await self._client.status()
         return [one for one in status.instances if one.model == self._model.name]
+
+    async def _parked(self) -> None:
+        """Return when the cluster knows that a worker has the model parked."""
+
+        async def ask_cluster() -> bool:
+            workers = [worker for node in (await self._client.status()).nodes for worker in node.workers]
+            parked = {one.digest for worker in workers for one in worker.parked}
+            return self._model.checkpoint.digest in parked
+
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await until(ask_cluster, self._clock)
 
     async def _settled(self, as_wanted: Callable[[list[cluster_pb2.InstanceStatus]], bool]) -> None:
         async def ask_cluster() -> bool:

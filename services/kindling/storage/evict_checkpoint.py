@@ -32,7 +32,8 @@ class EvictCheckpoint:
         """Drop ``digest`` from every tier faster than ``keep``, and take it back from workers that only have it parked;
         what is open stays and is counted."""
         async with self._opened.locks.hold(digest):
-            await self._opened.parked.take_back_if_parked(digest)
+            if keep > Tier.GPU:
+                await self._opened.parked.take_back_if_parked(digest)
             held = [tier for tier in self._tiers.residency(digest) if tier.tier < keep]
             if self._opened.is_open(digest):
                 return Evicted(0, sum(tier.size_bytes for tier in held))

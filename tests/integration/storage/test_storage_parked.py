@@ -187,6 +187,18 @@ async def test_an_unknown_lease_cannot_be_parked(place: Place) -> None:
             await stub.SetLeaseParked(storage_pb2.SetLeaseParkedRequest(lease_id="none", parked=True))
 
 
+async def test_eviction_down_to_the_device_leaves_what_is_parked_there(place: Place) -> None:
+    manifest = make_checkpoint(place.remote)
+    evict = storage_pb2.EvictCheckpointRequest(digest=manifest.digest, keep=checkpoint_pb2.TIER_GPU)
+    async with storage_node(place) as (node, stub), open_checkpoint(stub, manifest.digest) as lease:
+        await lease.loaded()
+        await sealed(node)
+        await park(stub, lease)
+        answer = await stub.EvictCheckpoint(evict)
+        assert (answer.dropped_bytes, answer.pinned_bytes) == (0, 0)
+        await park(stub, lease, parked=False)
+
+
 async def _open_fully(stub: Any, digest: str) -> int:
     """Open, and return the bytes that lie in DRAM then."""
     async with open_checkpoint(stub, digest) as lease:
