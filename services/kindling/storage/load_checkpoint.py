@@ -14,6 +14,7 @@ from kindling.storage.domain.tier import Tier
 from kindling.storage.holding import Holding
 from kindling.storage.ports import ChunkSource, RemoteStore, SsdCopy
 from kindling.storage.tiers import Tiers
+from kindling.storage.write_behind import WriteBehind
 
 log = get_logger(__name__)
 _SSD_TROUBLE = (ResourceExhaustedError, UnavailableError)
@@ -42,6 +43,7 @@ class LoadCheckpoint:
         self._limits = tiers.limits
         self._remote = remote
         self._clock = clock
+        self._behind = WriteBehind(self._write_pooled)
 
     async def run(self) -> None:
         """Return when every chunk can be read, and the SSD copy, if it is new, has them all too (or was abandoned).
@@ -52,7 +54,8 @@ class LoadCheckpoint:
         first_chunk = 0 if self._writing else self._plan.present_chunks
         chunks = iter(range(first_chunk, len(self._layout.geometry.chunks)))
         try:
-            async with asyncio.TaskGroup() as lanes:
+            # Fewer than the lanes: reads and writes may share threads.
+            async with self._behind.running(max(1, self._plan.lanes // 2)), asyncio.TaskGroup() as lanes:
                 for _ in range(self._plan.lanes):
                     lanes.create_task(self._lane(chunks))
         except* KindlingError as group:
@@ -76,9 +79,16 @@ class LoadCheckpoint:
         if pooled and tier is not Tier.DRAM:
             self._arrived(chunk, tier)
         if self._writing and tier is not Tier.SSD:
-            await self._write(chunk, into, cached=not pooled)
+            if pooled:
+                self._behind.add(chunk)
+            else:
+                await self._write(chunk, into, cached=True)
         if not pooled:
             self._arrived(chunk, tier)
+
+    async def _write_pooled(self, chunk: int) -> None:
+        if self._writing:
+            await self._write(chunk, self._memory.view(self._layout.buffers[chunk]), cached=False)
 
     def _arrived(self, chunk: int, tier: Tier) -> None:
         self._holding.board.arrive(chunk, 1, tier)

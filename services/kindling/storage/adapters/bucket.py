@@ -18,12 +18,10 @@ from kindling.platform.errors import DataLossError, FailedPreconditionError, Inv
 from kindling.storage.adapters.bucket_errors import bucket_error, detail, unavailable
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
 
 _HTTP = frozenset({"http", "https"})
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
-#: Data is copied in pieces that are still in the processor's cache when they are.
-_PIECE_BYTES = 1 << 20
 _PART_BYTES = 16 << 20
 _MOST_PARTS = 9000  # S3 takes 10,000
 _UPLOADS_AT_ONCE = 4
@@ -90,25 +88,34 @@ class Bucket:
         return bytes(data)
 
     async def read_range(self, path: str, offset: int, into: memoryview, tag: str | None = None) -> None:
-        """Fill all of ``into`` from ``offset`` on, going on where a broken transfer ended.
+        """Fill all of ``into`` from ``offset`` on; a transfer that breaks is made again.
 
         Raises DataLossError (SOURCE_CHANGED) if the object has another ``tag`` by now.
         """
-        done, failures, started = 0, 0, self._clock.now()
-        backoff = Backoff(self._clock)
-        while done < len(into):
-            with self._translated(path):
-                options = {"range": (offset + done, offset + len(into))}
-                response = await obstore.get_async(self._store, path, options=options)  # type: ignore[arg-type]
-            self._require_unchanged(path, response, tag)
-            receipt = _Receipt(into[done:])
-            trouble = await receipt.receive(response)
-            done += receipt.received_bytes
-            if trouble:
-                failures += 1
-                if failures > self._access.retries or self._clock.now() - started > self._access.patience_seconds:
-                    raise unavailable(self.name(path), trouble)
-                await backoff.pause()
+        if not into:
+            return
+        failures, started, backoff = 0, self._clock.now(), Backoff(self._clock)
+        while trouble := await self._try_range(path, offset, into, tag):
+            failures += 1
+            if failures > self._access.retries or self._clock.now() - started > self._access.patience_seconds:
+                raise unavailable(self.name(path), trouble)
+            await backoff.pause()
+
+    async def _try_range(self, path: str, offset: int, into: memoryview, tag: str | None) -> str:
+        """Fill ``into`` and return nothing, or return what was wrong with the answer's body."""
+        with self._translated(path):
+            options: GetOptions = {"range": (offset, offset + len(into))}
+            response = await obstore.get_async(self._store, path, options=options)
+        self._require_unchanged(path, response, tag)
+        try:
+            data = memoryview(await response.bytes_async())
+        except (BaseError, OSError) as error:
+            return detail(error)
+        if len(data) != len(into):
+            return f"{len(data)} bytes came instead of {len(into)}"
+        # From memoryview to memoryview it is one copy; from any other object it goes byte by byte.
+        into[:] = data
+        return ""
 
     def _require_unchanged(self, path: str, response: "GetResult", tag: str | None) -> None:
         if tag is not None and response.meta["e_tag"] != tag:
@@ -176,29 +183,6 @@ class Bucket:
             yield
         except (BaseError, OSError, ValueError) as error:
             raise bucket_error(error, self.name(path)) from error
-
-
-class _Receipt:
-    """The body of one response on its way into memory."""
-
-    def __init__(self, into: memoryview) -> None:
-        self._into = into
-        self.received_bytes = 0
-
-    async def receive(self, response: "GetResult") -> str:
-        """Take what comes; return what went wrong, nothing if all came."""
-        try:
-            async for piece in response.stream(min_chunk_size=_PIECE_BYTES):
-                # A slice assignment from anything but a memoryview goes byte by byte.
-                data = memoryview(piece)
-                if len(data) > len(self._into) - self.received_bytes:
-                    return "it sent more bytes than it was asked for"
-                self._into[self.received_bytes : self.received_bytes + len(data)] = data
-                self.received_bytes += len(data)
-        except (BaseError, OSError) as error:
-            return detail(error)
-        missing = len(self._into) - self.received_bytes
-        return f"the body ended {missing} bytes too soon" if missing else ""
 
 
 class _Guarded:
