@@ -101,6 +101,7 @@ async def running(settings: StorageSettings, clock: Clock | None = None) -> Asyn
             ]
             try:
                 await listening.wait()
+                await node.look_after.measure()
                 async with node.server:
                     try:
                         yield node

@@ -1,4 +1,4 @@
-"""What a storage manager does for itself once it serves: measures its links, counts, verifies what it found."""
+"""What a storage manager does for itself: measures its links, counts, verifies what it found."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ log = get_logger(__name__)
 
 
 class LookAfter:
-    """Runs in the background until ``done``; what goes wrong is logged, since nobody asked for it."""
+    """Housekeeping, ``done`` some time after the start; what goes wrong is logged, since nobody asked for it."""
 
     def __init__(
         self,
@@ -32,10 +32,13 @@ class LookAfter:
         self._verify_found = verify_found
         self.done = asyncio.Event()
 
-    async def run(self, found: tuple[str, ...]) -> None:
-        """Do everything once; ``found`` are the sealed copies that were there at start."""
+    async def measure(self) -> None:
+        """Measure the links, before anybody is served: it borrows buffers, and a first opening may want them all."""
         if self._measures is not None:
             _tell(await outcome(self._measures.run(), "measuring the links"))
+
+    async def run(self, found: tuple[str, ...]) -> None:
+        """Do the rest once, beside what is served; ``found`` are the sealed copies that were there at start."""
         _tell(await outcome(self._count_remote(), "counting the remote store"))
         for digest in found if self._verify_found else ():
             _tell(await outcome(self._verify(digest), f"verifying {digest}"))
