@@ -31,8 +31,6 @@ from kindling.worker.domain.instance import (
     InstanceView,
     LoadProgress,
     LoadReport,
-    Tier,
-    TierTraffic,
 )
 from kindling.worker.engine_loop import EngineLoop, Event
 from kindling.worker.parking import LoadedModel, Parking
@@ -184,7 +182,9 @@ class Instance:
         resources.callback(model.checkpoint.give_up)
         now = self._clock.now()
         report = LoadReport(init_seconds=now - opened, total_seconds=now - began)
-        self._become_ready(model.checkpoint, loop, report if parked is None else _from_parked(report, model))
+        self._become_ready(
+            model.checkpoint, loop, report if parked is None else report.of_parked(model.checkpoint.size_bytes)
+        )
         return model, loop
 
     async def _open(self, lease: AsyncExitStack) -> OpenCheckpoint:
@@ -208,7 +208,7 @@ class Instance:
     def _complete(self, loaded: LoadReport, seconds: float) -> None:
         assert self._report is not None, "an instance is ready before its load is waited for"
         if not self._report.complete:
-            self._report = _completed(self._report, loaded, seconds)
+            self._report = self._report.completed(loaded, seconds)
             self._note_change()
         _startup.record(self._report.total_seconds)
         log.info("instance_loaded", instance_id=self.spec.instance_id, seconds=self._report.total_seconds)
@@ -230,7 +230,7 @@ class Instance:
         self._checkpoint = checkpoint
         self._loop = loop
         loaded = None if report.complete else checkpoint.report
-        self._report = report if loaded is None else _completed(report, loaded, report.total_seconds)
+        self._report = report if loaded is None else report.completed(loaded, report.total_seconds)
         self.state = InstanceState.READY
         log.info(
             "instance_started", instance_id=self.spec.instance_id, model=self.spec.model, seconds=report.total_seconds
@@ -285,17 +285,6 @@ def _engine_of(building: Future[Engine]) -> Engine:
         reason="ENGINE_BUILD_FAILED",
         metadata={"cause": type(cause).__name__},
     ) from cause
-
-
-def _from_parked(report: LoadReport, model: LoadedModel) -> LoadReport:
-    traffic = TierTraffic(Tier.GPU, model.checkpoint.size_bytes, report.total_seconds)
-    return dataclasses.replace(report, traffic=(traffic,), load_seconds=report.total_seconds, complete=True)
-
-
-def _completed(report: LoadReport, loaded: LoadReport, seconds: float) -> LoadReport:
-    return dataclasses.replace(
-        loaded, init_seconds=report.init_seconds, total_seconds=max(report.total_seconds, seconds), complete=True
-    )
 
 
 def _discard(building: Future[Engine]) -> None:

@@ -1,7 +1,7 @@
 """An instance as others see it: what it runs, how its start went, what it is doing."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Tier(enum.Enum):
@@ -61,6 +61,16 @@ class LoadReport:
     init_seconds: float = 0.0
     total_seconds: float = 0.0
     complete: bool = False
+
+    def completed(self, loaded: "LoadReport", seconds: float) -> "LoadReport":
+        """Return the report once all is there, ``seconds`` after the request: what came from where is ``loaded``'s."""
+        total_seconds = max(self.total_seconds, seconds)
+        return replace(loaded, init_seconds=self.init_seconds, total_seconds=total_seconds, complete=True)
+
+    def of_parked(self, size_bytes: int) -> "LoadReport":
+        """Return the report of a start whose weights, so many bytes, were where they are needed."""
+        traffic = TierTraffic(Tier.GPU, size_bytes, self.total_seconds)
+        return replace(self, traffic=(traffic,), load_seconds=self.total_seconds, complete=True)
 
 
 @dataclass(frozen=True, slots=True)
