@@ -48,6 +48,8 @@ log = get_logger(__name__)
 SERVICE_NAME = "kindling.v1.StorageService"
 _HAND_OVER_THREADS = 4
 _FETCH_THREADS = 4
+# XXH3 sums many times faster than a disk reads: one thread keeps up.
+_CHECKSUM_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +118,24 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     """The tiers on this machine's memory and disks; what they hold is given back with ``resources``."""
     resources.enter_context(sole_use(settings.cache_dir))
     io = resources.enter_context(IoExecutor(settings.read_threads, "chunk-io"))
+    sums = resources.enter_context(IoExecutor(_CHECKSUM_THREADS, "checksum"))
     packer = resources.enter_context(IoExecutor(1, "packer"))
     memory = _pool_memory(settings, resources)
-    remote = _remote_store(settings, io, packer)
+    remote = _remote_store(settings, io, sums, packer)
     return Tiers(
         pool=ChunkPool(memory.buffer_count, memory.buffer_bytes, settings.head_fraction),
         memory=memory,
         ledger=SsdLedger(settings.cache_bytes),
-        ssd=SsdDirectory(settings.cache_dir, io),
+        ssd=SsdDirectory(settings.cache_dir, io, sums),
         remote=remote,
         catalog=Catalog(remote),
         limits={Tier.SSD: RateLimit(settings.ssd_read_limit), Tier.REMOTE: RateLimit(settings.remote_read_limit)},
     )
 
 
-def _remote_store(settings: StorageSettings, io: IoExecutor, packer: IoExecutor) -> RemoteStore:
+def _remote_store(settings: StorageSettings, io: IoExecutor, sums: IoExecutor, packer: IoExecutor) -> RemoteStore:
     if settings.remote_directory is not None:
-        return RemoteDirectory(settings.remote_directory, io, packer)
+        return RemoteDirectory(settings.remote_directory, io, sums, packer)
     bucket = Bucket(settings.remote_uri, _access(settings))
     return RemoteObjects(bucket, settings.cache_dir, settings.remote_range_bytes, packer)
 
@@ -180,7 +183,9 @@ def _build_node(
 ) -> StorageNode:
     registry = EtcdRegistry(settings.etcd_prefix, settings.node_id, tiers)
     publisher = Publisher(tiers, registry, clock, settings.publish_interval_seconds)
-    opens = OpenCheckpoint(tiers, publisher, clock, tasks, lanes=settings.read_threads)
+    # A lane more than readers for each chunk whose checksum is being taken: the readers never wait for it.
+    lanes = settings.read_threads + _CHECKSUM_THREADS
+    opens = OpenCheckpoint(tiers, publisher, clock, tasks, lanes=lanes)
     use_cases = UseCases(
         imports=ImportCheckpoint(tiers, sources, tasks, settings.chunk_bytes),
         opens=opens,

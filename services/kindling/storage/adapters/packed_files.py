@@ -47,7 +47,7 @@ class PackedFiles:
         return cls(directory, manifest, files)
 
     def read(self, chunk: int, into: memoryview, *, cached: bool = False) -> None:
-        """Fill the head of ``into`` and verify it; DataLossError CHUNK_UNREADABLE or CHUNK_CORRUPT if that fails."""
+        """Fill the head of ``into``, not verified yet; DataLossError CHUNK_UNREADABLE if that fails."""
         partition = self.manifest.chunk_partition(chunk)
         offset, length = self.manifest.chunk_range(chunk)
         path = self.directory / self.manifest.partitions[partition].file_name
@@ -55,8 +55,13 @@ class PackedFiles:
             self._files[partition].read(into, length, offset, cached=cached)
         except (OSError, EOFError) as error:
             raise _unreadable(path, chunk, str(error)) from error
-        if chunk_checksum(into[:length]) != self.manifest.chunk_checksum(chunk):
-            raise _corrupt(path, chunk, offset)
+
+    def verify(self, chunk: int, data: memoryview) -> None:
+        """Check the head of ``data`` against the manifest; DataLossError CHUNK_CORRUPT if it is something else."""
+        offset, length = self.manifest.chunk_range(chunk)
+        if chunk_checksum(data[:length]) != self.manifest.chunk_checksum(chunk):
+            name = self.manifest.partitions[self.manifest.chunk_partition(chunk)].file_name
+            raise _corrupt(self.directory / name, chunk, offset)
 
     def write(self, chunk: int, data: memoryview, *, cached: bool = False) -> None:
         """Write the chunk; errors are those of :func:`ssd_trouble`."""

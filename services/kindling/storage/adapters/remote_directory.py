@@ -18,9 +18,10 @@ _DELETING = ".deleting-"
 class RemoteDirectory:
     """Implements RemoteStore. ``io`` reads; packing has a thread of its own, so that it never holds up a load."""
 
-    def __init__(self, root: Path, io: IoExecutor, packer: IoExecutor) -> None:
+    def __init__(self, root: Path, io: IoExecutor, sums: IoExecutor, packer: IoExecutor) -> None:
         self._root = root
         self._io = io
+        self._sums = sums
         self._packer = packer
 
     def require_writable(self) -> None:
@@ -38,7 +39,7 @@ class RemoteDirectory:
         """See RemoteStore."""
         directory = self._root / directory_name(manifest.digest)
         files = await self._io.acquire(lambda: PackedFiles.open(directory, manifest), PackedFiles.close)
-        return PackedSource(files, self._io)
+        return PackedSource(files, self._io, self._sums)
 
     async def files_directory(self, manifest: Manifest) -> Path:
         """See RemoteStore."""

@@ -51,8 +51,8 @@ class SealedCopy(PackedSource):
 class PartialCopy(PackedSource):
     """A copy that is being written; it becomes findable when sealed, and can be gone on with when it is not."""
 
-    def __init__(self, files: PackedFiles, journal: ChunkJournal, io: IoExecutor) -> None:
-        super().__init__(files, io)
+    def __init__(self, files: PackedFiles, journal: ChunkJournal, io: IoExecutor, sums: IoExecutor) -> None:
+        super().__init__(files, io, sums)
         self._journal = journal
 
     def has_chunk(self, chunk: int) -> bool:
@@ -86,10 +86,11 @@ class PartialCopy(PackedSource):
 class SsdDirectory:
     """Implements SsdStore on a directory that no other process uses."""
 
-    def __init__(self, root: Path, io: IoExecutor) -> None:
+    def __init__(self, root: Path, io: IoExecutor, sums: IoExecutor) -> None:
         self._copies = root / "checkpoints"
         self._files = root / "files"
         self._io = io
+        self._sums = sums
 
     async def scan(self) -> list[FoundCopy]:
         """See SsdStore."""
@@ -99,7 +100,7 @@ class SsdDirectory:
         """See SsdStore."""
         directory = self._copies / directory_name(manifest.digest)
         files = await self._io.acquire(lambda: PackedFiles.open(directory, manifest), PackedFiles.close)
-        return SealedCopy(files, self._io)
+        return SealedCopy(files, self._io, self._sums)
 
     async def create(self, manifest: Manifest) -> PartialCopy:
         """See SsdStore."""
@@ -149,7 +150,7 @@ class SsdDirectory:
             directory.mkdir()
             (directory / MANIFEST_FILE).write_bytes(dump_manifest(manifest))
             files = PackedFiles.create(directory, manifest)
-            return PartialCopy(files, ChunkJournal(directory, manifest), self._io)
+            return PartialCopy(files, ChunkJournal(directory, manifest), self._io, self._sums)
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise ssd_trouble(error, directory) from error
@@ -161,7 +162,7 @@ class SsdDirectory:
         directory = self._partial(manifest)
         files = PackedFiles.open(directory, manifest, writable=True)
         try:
-            return PartialCopy(files, ChunkJournal(directory, manifest), self._io)
+            return PartialCopy(files, ChunkJournal(directory, manifest), self._io, self._sums)
         except OSError as error:
             files.close()
             raise ssd_trouble(error, directory) from error
