@@ -15,6 +15,7 @@ from kindling.checkpoint import (
     pack,
     verify,
 )
+from kindling.checkpoint.manifest_json import load_validated_manifest
 from kindling.platform.errors import (
     CancelledError,
     DataLossError,
@@ -23,6 +24,7 @@ from kindling.platform.errors import (
     NotFoundError,
     OutOfRangeError,
 )
+from support.checkpoints import make_checkpoint
 from support.safetensors_files import raw, tensor, write_model
 
 CHUNK = 4096
@@ -154,3 +156,9 @@ def test_verification_reports_what_is_wrong(checkpoint: PackedCheckpoint) -> Non
 def test_verification_can_be_cancelled(checkpoint: PackedCheckpoint) -> None:
     with pytest.raises(CancelledError):
         verify(checkpoint.directory, cancelled=lambda: True)
+
+
+def test_a_validated_manifest_is_read_without_checks_and_equals_the_strict_one(tmp_path: Path) -> None:
+    manifest = pack(make_checkpoint(tmp_path / "model", "mixtral"), tmp_path / "store", chunk_bytes=4096)
+    data = dump_manifest(manifest)
+    assert load_validated_manifest(data) == load_manifest(data) == manifest

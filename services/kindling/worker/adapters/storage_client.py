@@ -14,7 +14,7 @@ import grpc
 from opentelemetry import trace
 
 from kindling.checkpoint.manifest import Manifest
-from kindling.checkpoint.manifest_json import load_manifest
+from kindling.checkpoint.manifest_json import load_validated_manifest
 from kindling.platform.backoff import Backoff
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError, PermissionDeniedError, UnavailableError
@@ -163,7 +163,7 @@ class StorageClient:
 @functools.lru_cache(maxsize=_REMEMBERED_MANIFESTS)
 def _parsed(manifest_json: bytes) -> Manifest:
     # A worker opens the same few checkpoints again and again, and parsing takes as long as mapping.
-    return load_manifest(manifest_json)
+    return load_validated_manifest(manifest_json)
 
 
 async def _events(call: LeaseCall) -> AsyncIterator[storage_pb2.OpenCheckpointResponse]:
