@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from kindling.cli import bench, chat, checkpoint, demo, local, model, status
 from kindling.cli.console import ExitCode, exit_code_of, out, print_error
 from kindling.platform.errors import KindlingError
+from kindling.platform.logging import quiet_logging
 
 
 class KindlingGroup(TyperGroup):
@@ -16,6 +17,7 @@ class KindlingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit 1 on failure, 2 on bad values, 3 if the cluster cannot be reached, 130 on Ctrl-C."""
+        quiet_logging()
         try:
             return super().invoke(ctx)
         except KindlingError as error:

@@ -31,6 +31,11 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     structlog.contextvars.bind_contextvars(service=service)
 
 
+def quiet_logging() -> None:
+    """Say nothing below a warning: for programs that talk to people."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """Return a logger whose lines carry ``component=name``."""
     return cast("FilteringBoundLogger", structlog.get_logger(component=name))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
+import uvloop
 from opentelemetry.sdk.metrics.export import MetricReader
 
 from kindling.platform.errors import KindlingError
@@ -40,7 +41,8 @@ def run_service(
     configure_logging(name, settings.log_level)
     telemetry = configure_telemetry(name, instance_id, readers)
     try:
-        code = asyncio.run(_serve(name, serve))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(_serve(name, serve))
     finally:
         telemetry.shutdown()
     for stream in (sys.stdout, sys.stderr):

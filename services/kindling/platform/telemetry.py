@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # An absent collector must not hold a process: the exporter's own timeout bounds every export, the last one included.
@@ -37,7 +38,7 @@ def configure_telemetry(service: str, instance_id: str = "", readers: Sequence[M
         {"service.name": f"kindling-{service}", "service.namespace": "kindling", "service.instance.id": instance_id}
     )
     exporting = bool(os.environ.get(ENDPOINT_VARIABLE))
-    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    tracer_provider = TracerProvider(None if exporting else ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
     metric_readers = list(readers)
     if exporting:
         tracer_provider.add_span_processor(_span_processor())
