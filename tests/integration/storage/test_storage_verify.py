@@ -130,6 +130,7 @@ async def test_a_store_that_is_away_is_no_reason_to_put_a_copy_aside(
 async def test_bad_memory_is_dropped_unless_somebody_uses_it(place: Place) -> None:
     manifest = make_checkpoint(place.remote)
     async with storage_node(place) as (node, stub):
+        await load(node, stub, manifest)  # what is still to be written to the SSD would take the damage there
         async with open_checkpoint(stub, manifest.digest) as lease:
             await lease.loaded()
             node.tiers.memory.view(node.tiers.pool.buffers(manifest.digest)[1])[7] ^= 1
