@@ -86,7 +86,6 @@ class Watch:
             key=self._keys.start,
             range_end=self._keys.end,
             start_revision=self._seen_revision + 1,
-            progress_notify=True,
             fragment=True,
         )
         return rpc_pb2.WatchRequest(create_request=create)
@@ -102,16 +101,16 @@ class Watch:
     async def _receive_batch(self, stream: WatchStream) -> Batch:
         """Return the next batch, put together from its fragments; without events if it only reports progress.
 
-        The response's own revision may lie beyond its events, while more are to come: only the last event's says how
-        far we are. The two agree where there is no event at all.
+        Only the last event says how far we are: the response's own revision may lie beyond its events while more are
+        to come, and a report of progress may overtake events that are on their way.
         """
         response = await self._receive(stream)
         events = list(response.events)
         while response.fragment:
             response = await self._receive(stream)
             events += response.events
-        reached = events[-1].kv.mod_revision if events else response.header.revision
-        self._seen_revision = max(self._seen_revision, reached)
+        if events:
+            self._seen_revision = max(self._seen_revision, events[-1].kv.mod_revision)
         return Batch(self._seen_revision, tuple(event_from_wire(event) for event in events))
 
     async def _receive(self, stream: WatchStream) -> rpc_pb2.WatchResponse:
