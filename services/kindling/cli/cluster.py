@@ -13,6 +13,7 @@ from kindling.cli.readiness import cluster_ready, etcd_ready, forget_predecessor
 from kindling.cli.state_file import ClusterState, locked, published_state
 from kindling.cli.topology import Topology
 from kindling.platform.clock import Clock, SystemClock
+from kindling.platform.error_groups import single_error
 from kindling.platform.errors import DeadlineExceededError
 
 T = TypeVar("T")
@@ -130,10 +131,7 @@ def unwrapped() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
+        raise single_error(group) from None
 
 
 async def _while_alive(children: Sequence[Child], work: Awaitable[T]) -> T:

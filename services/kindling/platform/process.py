@@ -10,6 +10,7 @@ from typing import NoReturn
 import uvloop
 from opentelemetry.sdk.metrics.export import MetricReader
 
+from kindling.platform.error_groups import single_error
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import configure_logging, get_logger
 from kindling.platform.settings import ServiceSettings
@@ -66,15 +67,8 @@ async def _serve(name: str, serve: Serve) -> int:
 
 def _log_failure(name: str, error: BaseException) -> None:
     logger = get_logger("kindling.process")
-    expected = _only_error(error)
+    expected = single_error(error)
     if isinstance(expected, KindlingError):
         logger.error("service_failed", name=name, reason=expected.reason, message=expected.message, **expected.metadata)
     else:
         logger.error("service_crashed", name=name, exc_info=error)
-
-
-def _only_error(error: BaseException) -> BaseException:
-    """Unwrap exception groups (of task groups) that hold a single error."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from kindling.platform.error_groups import first_error
 from kindling.platform.errors import InternalError, KindlingError
 from kindling.platform.logging import get_logger
 
@@ -17,8 +18,10 @@ async def outcome(work: Coroutine[Any, Any, None], name: str) -> KindlingError |
     call, and other calls must go on.
     """
     outcomes: list[BaseException | None] = list(await asyncio.gather(work, return_exceptions=True))
-    error = _innermost(outcomes[0])
-    if error is None or isinstance(error, KindlingError):
+    if outcomes[0] is None:
+        return None
+    error = first_error(outcomes[0])
+    if isinstance(error, KindlingError):
         return error
     log.error("work_failed_unexpectedly", work=name, exc_info=error)
     return InternalError(
@@ -27,9 +30,3 @@ async def outcome(work: Coroutine[Any, Any, None], name: str) -> KindlingError |
         reason="UNEXPECTED_ERROR",
         metadata={"error": type(error).__name__},
     )
-
-
-def _innermost(error: BaseException | None) -> BaseException | None:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.clock import Clock
+from kindling.platform.error_groups import first_error
 from kindling.platform.errors import DataLossError, KindlingError, ResourceExhaustedError, UnavailableError
 from kindling.platform.logging import get_logger
 from kindling.storage.domain.tier import Tier
@@ -59,7 +60,7 @@ class LoadCheckpoint:
                 for _ in range(self._plan.lanes):
                     lanes.create_task(self._lane(chunks))
         except* KindlingError as group:
-            raise _first_error(group) from None
+            raise first_error(group) from None
 
     @property
     def _writing(self) -> bool:
@@ -198,10 +199,3 @@ class _Staging:
         if self._view is None:
             self._view = memoryview(mmap.mmap(-1, self._size_bytes))
         return self._view
-
-
-def _first_error(group: BaseExceptionGroup[KindlingError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from kindling.platform.error_groups import single_error
 from kindling.platform.errors import InternalError, KindlingError
 from kindling.platform.logging import get_logger
 from kindling.platform.rpc.status import grpc_status_of
@@ -64,18 +65,11 @@ def _streaming(handler: Handler, method: str) -> Handler:
 
 
 async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
-    known = _only_kindling_error(error)
-    if known is None:
+    known = single_error(error)
+    if not isinstance(known, KindlingError):
         if isinstance(error, grpc.aio.AbortError):
             raise error
         log.error("call_crashed", method=method, exc_info=error)
         known = InternalError(f"{method} failed because of a bug; the log has its trace", reason="INTERNAL")
     status = grpc_status_of(known)
     await context.abort(status.code, status.details, status.trailing_metadata or ())
-
-
-def _only_kindling_error(error: BaseException) -> KindlingError | None:
-    """Find the error inside groups that task groups made of it."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, KindlingError) else None

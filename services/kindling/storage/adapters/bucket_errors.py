@@ -1,5 +1,6 @@
 """What an object store's failures are to Kindling."""
 
+from kindling.platform.error_groups import first_error
 from kindling.platform.errors import KindlingError, NotFoundError, PermissionDeniedError, UnavailableError
 
 _MOST_DETAIL_CHARACTERS = 300
@@ -44,8 +45,6 @@ def detail(error: Exception) -> str:
 
 def innermost(group: BaseExceptionGroup[KindlingError]) -> KindlingError:
     """Return the first of the errors that parallel transfers ended with."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_error(group)
     assert isinstance(error, KindlingError)
     return error
