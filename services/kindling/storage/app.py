@@ -12,6 +12,7 @@ from kindling.platform.process import Shutdown
 from kindling.platform.registration import registered
 from kindling.platform.rpc.server import RpcServer
 from kindling.storage.adapters.bucket import Bucket, BucketAccess
+from kindling.storage.adapters.direct_gets import DirectGets
 from kindling.storage.adapters.etcd_registry import EtcdRegistry
 from kindling.storage.adapters.hand_over_server import HandOverServer
 from kindling.storage.adapters.huge_pages import HugePages
@@ -19,6 +20,7 @@ from kindling.storage.adapters.io_executor import IoExecutor
 from kindling.storage.adapters.link_probe import MachineProbe
 from kindling.storage.adapters.memfd_pool import MemfdPool
 from kindling.storage.adapters.model_sources import ModelSources
+from kindling.storage.adapters.object_source import ObjectReader
 from kindling.storage.adapters.process_limits import raise_open_file_limit, sole_use
 from kindling.storage.adapters.remote_directory import RemoteDirectory
 from kindling.storage.adapters.remote_objects import RemoteObjects
@@ -48,6 +50,7 @@ log = get_logger(__name__)
 SERVICE_NAME = "kindling.v1.StorageService"
 _HAND_OVER_THREADS = 4
 _FETCH_THREADS = 4
+_MOST_GET_THREADS = 64
 # XXH3 sums many times faster than a disk reads: one thread keeps up.
 _CHECKSUM_THREADS = 1
 
@@ -121,7 +124,7 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     sums = resources.enter_context(IoExecutor(_CHECKSUM_THREADS, "checksum"))
     packer = resources.enter_context(IoExecutor(1, "packer"))
     memory = _pool_memory(settings, resources)
-    remote = _remote_store(settings, io, sums, packer)
+    remote = _remote_store(settings, resources, io, sums, packer)
     return Tiers(
         pool=ChunkPool(memory.buffer_count, memory.buffer_bytes, settings.head_fraction),
         memory=memory,
@@ -133,11 +136,18 @@ def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     )
 
 
-def _remote_store(settings: StorageSettings, io: IoExecutor, sums: IoExecutor, packer: IoExecutor) -> RemoteStore:
+def _remote_store(
+    settings: StorageSettings, resources: ExitStack, io: IoExecutor, sums: IoExecutor, packer: IoExecutor
+) -> RemoteStore:
     if settings.remote_directory is not None:
         return RemoteDirectory(settings.remote_directory, io, sums, packer)
     bucket = Bucket(settings.remote_uri, _access(settings))
-    return RemoteObjects(bucket, settings.cache_dir, settings.remote_range_bytes, packer)
+    # The SSD copy is written meanwhile: what waits for the network must not have the threads that this needs.
+    threads = settings.read_threads * -(-settings.chunk_bytes // settings.remote_range_bytes)
+    remote_io = resources.enter_context(IoExecutor(min(threads, _MOST_GET_THREADS), "object-io"))
+    gets = DirectGets(bucket.signed_url, settings.remote_timeout_seconds, remote_io, SystemClock())
+    reader = ObjectReader(bucket, resources.enter_context(gets), sums, settings.remote_range_bytes)
+    return RemoteObjects(reader, settings.cache_dir, packer)
 
 
 def _model_sources(settings: StorageSettings, resources: ExitStack) -> ModelSources:

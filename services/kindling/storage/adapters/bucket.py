@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -25,6 +25,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_
 _PART_BYTES = 16 << 20
 _MOST_PARTS = 9000  # S3 takes 10,000
 _UPLOADS_AT_ONCE = 4
+_SIGNED_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,17 @@ class Bucket:
                 reason="SOURCE_CHANGED",
                 metadata={"uri": self.name(path)},
             )
+
+    async def signed_url(self, path: str) -> str | None:
+        """A URL at which the object can be read for an hour with no more credentials; None where there are no such."""
+        if self.read_only:
+            return f"{self.uri}/{quote(path)}"
+        if self._access.anonymous:
+            return None
+        try:
+            return await obstore.sign_async(self._store, "GET", path, _SIGNED_FOR)
+        except (BaseError, OSError, ValueError):  # reading goes without, and says what is wrong if it cannot go either
+            return None
 
     async def names(self, path: str = "") -> frozenset[str] | None:
         """The names of the objects directly in the folder ``path``; None where the store cannot list."""

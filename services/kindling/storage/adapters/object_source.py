@@ -1,20 +1,33 @@
 """A packed checkpoint's chunks in an object store."""
 
 import asyncio
+from dataclasses import dataclass
 
 from kindling.checkpoint import Manifest, chunk_checksum, directory_name
 from kindling.platform.errors import DataLossError, KindlingError, NotFoundError, UnavailableError
 from kindling.storage.adapters.bucket import Bucket
 from kindling.storage.adapters.bucket_errors import innermost
+from kindling.storage.adapters.direct_gets import DirectGets
+from kindling.storage.adapters.io_executor import IoExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReader:
+    """How chunks are read: by ``gets`` at full speed, and by the ``bucket`` where that cannot be done."""
+
+    bucket: Bucket
+    gets: DirectGets
+    sums: IoExecutor
+    range_bytes: int
 
 
 class ObjectSource:
     """Implements ChunkSource. A chunk comes in parallel ranges of at most ``range_bytes``."""
 
-    def __init__(self, bucket: Bucket, manifest: Manifest, range_bytes: int) -> None:
-        self._bucket = bucket
+    def __init__(self, reader: "ObjectReader", manifest: Manifest) -> None:
+        self._reader = reader
+        self._bucket = reader.bucket
         self._manifest = manifest
-        self._range_bytes = range_bytes
 
     async def read_chunk(self, chunk: int, into: memoryview, *, cached: bool = False) -> None:  # noqa: ARG002
         """See ChunkSource; UnavailableError (REMOTE_UNAVAILABLE) or PermissionDeniedError (REMOTE_FORBIDDEN) too."""
@@ -22,16 +35,20 @@ class ObjectSource:
         offset, length = self._manifest.chunk_range(chunk)
         try:
             async with asyncio.TaskGroup() as ranges:
-                for begin in range(0, length, self._range_bytes):
-                    part = into[begin : min(begin + self._range_bytes, length)]
-                    ranges.create_task(self._bucket.read_range(path, offset + begin, part))
+                for begin in range(0, length, self._reader.range_bytes):
+                    part = into[begin : min(begin + self._reader.range_bytes, length)]
+                    ranges.create_task(self._read_range(path, offset + begin, part))
         except* KindlingError as group:
             raise _of_chunk(chunk, self._bucket.name(path), innermost(group)) from group
-        if chunk_checksum(into[:length]) != self._manifest.chunk_checksum(chunk):
+        if await self._reader.sums.run(chunk_checksum, into[:length]) != self._manifest.chunk_checksum(chunk):
             raise self._corrupt(chunk, offset)
 
     def close(self) -> None:
         """Connections are the bucket's."""
+
+    async def _read_range(self, path: str, offset: int, into: memoryview) -> None:
+        if not await self._reader.gets.fill(path, offset, into):
+            await self._bucket.read_range(path, offset, into)
 
     def _path(self, chunk: int) -> str:
         partition = self._manifest.partitions[self._manifest.chunk_partition(chunk)]

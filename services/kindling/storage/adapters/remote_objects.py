@@ -21,7 +21,7 @@ from kindling.platform.errors import DataLossError, NotFoundError
 from kindling.platform.logging import get_logger
 from kindling.storage.adapters.bucket import Bucket
 from kindling.storage.adapters.io_executor import IoExecutor
-from kindling.storage.adapters.object_source import ObjectSource
+from kindling.storage.adapters.object_source import ObjectReader, ObjectSource
 from kindling.storage.adapters.packed_files import ssd_trouble
 from kindling.storage.adapters.scratch import scratch_directory
 from kindling.storage.ports import PackOrder
@@ -36,11 +36,11 @@ class RemoteObjects:
     goes by way of ``scratch``.
     """
 
-    def __init__(self, bucket: Bucket, cache_dir: Path, range_bytes: int, packer: IoExecutor) -> None:
-        self._bucket = bucket
+    def __init__(self, reader: ObjectReader, cache_dir: Path, packer: IoExecutor) -> None:
+        self._reader = reader
+        self._bucket = reader.bucket
         self._files = cache_dir / "files"
         self._scratch = cache_dir / "packing"
-        self._range_bytes = range_bytes
         self._packer = packer
 
     def require_writable(self) -> None:
@@ -69,7 +69,7 @@ class RemoteObjects:
 
     async def open(self, manifest: Manifest) -> ObjectSource:
         """See RemoteStore."""
-        return ObjectSource(self._bucket, manifest, self._range_bytes)
+        return ObjectSource(self._reader, manifest)
 
     async def files_directory(self, manifest: Manifest) -> Path:
         """See RemoteStore. They are fetched at first use."""
