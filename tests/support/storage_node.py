@@ -66,6 +66,8 @@ class OpenedCheckpoint:
 
     async def loaded(self) -> checkpoint_pb2.LoadReport:
         """Follow the stream until everything has arrived."""
+        if self.opened.HasField("loaded"):
+            return self.opened.loaded
         while True:
             event = await self.next_event()
             if event.HasField("loaded"):

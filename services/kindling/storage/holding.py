@@ -87,12 +87,20 @@ class Lease:
         self._clock = clock
         self._started = started
 
-    async def events(self) -> AsyncIterator[LeaseEvent]:
-        """Yield arrivals in execution order, then Loaded, and Closed as the last event.
+    @property
+    def loaded(self) -> Loaded | None:
+        """What was loaded from where, once every chunk can be read."""
+        if not self.holding.board.complete:
+            return None
+        return Loaded(self.holding.meter.totals(), self._clock.now() - self._started)
+
+    async def events(self, *, loaded_is_told: bool = False) -> AsyncIterator[LeaseEvent]:
+        """Yield arrivals in execution order, then Loaded, unless both are told already, and Closed as the last event.
 
         Raises the load's error: DataLossError or ResourceExhaustedError.
         """
-        board, seen, reported = self.holding.board, 0, False
+        board = self.holding.board
+        seen, reported = (board.watermark, True) if loaded_is_told else (0, False)
         while True:
             change = board.change
             for arrival in board.arrivals_from(seen):
@@ -102,9 +110,9 @@ class Lease:
                 continue
             if board.error is not None:
                 raise board.error
-            if board.complete and not reported:
+            if not reported and (loaded := self.loaded):
                 reported = True
-                yield Loaded(self.holding.meter.totals(), self._clock.now() - self._started)
+                yield loaded
             if board.closed_reason:
                 yield Closed(board.closed_reason)
                 if self.parked:

@@ -61,8 +61,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         """See the proto."""
         directory_name(request.digest)  # refuses anything but a digest
         async with self._use_cases.opens.open(request.digest, request.holder) as lease:
-            yield self._opened(lease)
-            async for event in lease.events():
+            loaded = lease.loaded
+            yield self._opened(lease, loaded)
+            async for event in lease.events(loaded_is_told=loaded is not None):
                 yield _lease_event_to_wire(event)
 
     async def SetLeaseParked(
@@ -129,13 +130,14 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             )
         return response
 
-    def _opened(self, lease: Lease) -> storage_pb2.OpenCheckpointResponse:
+    def _opened(self, lease: Lease, loaded: Loaded | None) -> storage_pb2.OpenCheckpointResponse:
         memory = storage_pb2.SharedMemoryHandle(socket_path=str(self._socket_path), token=lease.token)
         opened = storage_pb2.CheckpointOpened(
             lease_id=lease.lease_id,
             manifest_json=lease.holding.known.manifest_json,
             files_directory=str(lease.holding.files_directory),
             memory=memory,
+            loaded=_loaded_to_wire(loaded) if loaded else None,
         )
         return storage_pb2.OpenCheckpointResponse(opened=opened)
 
@@ -153,9 +155,12 @@ def _lease_event_to_wire(event: LeaseEvent) -> storage_pb2.OpenCheckpointRespons
         setattr(arrived, "from", wire.tier_to_wire(event.tier))
         return storage_pb2.OpenCheckpointResponse(arrived=arrived)
     if isinstance(event, Loaded):
-        report = wire.report_to_wire(event.traffic, event.load_seconds)
-        return storage_pb2.OpenCheckpointResponse(loaded=report)
+        return storage_pb2.OpenCheckpointResponse(loaded=_loaded_to_wire(event))
     return storage_pb2.OpenCheckpointResponse(closed=storage_pb2.CheckpointClosed(reason=event.reason))
+
+
+def _loaded_to_wire(event: Loaded) -> checkpoint_pb2.LoadReport:
+    return wire.report_to_wire(event.traffic, event.load_seconds)
 
 
 def _kept_tier(number: int) -> Tier:

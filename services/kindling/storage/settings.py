@@ -47,7 +47,7 @@ class StorageSettings(ServiceSettings):
     cache_dir: Path = Field(description="the SSD tier; this node's alone")
     cache_bytes: Size = Field(default=0, ge=0, description="bound of the SSD tier; 0: the file system's own")
     pool_bytes: Size = Field(default=1 << 30, ge=0, description="the DRAM tier")
-    chunk_bytes: Size = Field(default=16 << 20, ge=PAGE_BYTES, description="unit of I/O and pooling")
+    chunk_bytes: Size = Field(default=32 << 20, ge=PAGE_BYTES, description="unit of I/O and pooling")
     head_fraction: float = Field(default=0.25, ge=0, le=1, description="part of a checkpoint that is evicted last")
     huge_pages: bool = Field(default=True, description="use 2 MiB pages for the pool if enough are free")
     reserve_huge_pages: bool = Field(default=False, description="raise vm.nr_hugepages for the pool; needs root")

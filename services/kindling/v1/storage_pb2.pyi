@@ -129,7 +129,7 @@ class OpenCheckpointResponse(_message.Message):
 
     @_builtins.property
     def loaded(self) -> _checkpoint_pb2.LoadReport:
-        """Every chunk can be read; comes once."""
+        """Every chunk can be read; comes once, unless `opened` said so."""
 
     @_builtins.property
     def closed(self) -> Global___CheckpointClosed:
@@ -163,6 +163,7 @@ class CheckpointOpened(_message.Message):
     MANIFEST_JSON_FIELD_NUMBER: _builtins.int
     FILES_DIRECTORY_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Names the lease."""
     manifest_json: _builtins.bytes
@@ -173,6 +174,10 @@ class CheckpointOpened(_message.Message):
     def memory(self) -> Global___SharedMemoryHandle:
         """How to get the memory."""
 
+    @_builtins.property
+    def loaded(self) -> _checkpoint_pb2.LoadReport:
+        """Set if every chunk can be read already: neither `arrived` nor `loaded` follows."""
+
     def __init__(
         self,
         *,
@@ -180,10 +185,11 @@ class CheckpointOpened(_message.Message):
         manifest_json: _builtins.bytes = ...,
         files_directory: _builtins.str = ...,
         memory: Global___SharedMemoryHandle | None = ...,
+        loaded: _checkpoint_pb2.LoadReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loaded", b"loaded", "memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files_directory", b"files_directory", "lease_id", b"lease_id", "manifest_json", b"manifest_json", "memory", b"memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files_directory", b"files_directory", "lease_id", b"lease_id", "loaded", b"loaded", "manifest_json", b"manifest_json", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

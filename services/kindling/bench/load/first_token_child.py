@@ -3,11 +3,12 @@
 As in a running worker, torch and the model code are imported, and a tiny model has run, before the timer starts.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
+
+import uvloop
 
 from kindling.bench.load.child import Answer, answer_parent
 from kindling.bench.load.worker_child import evict
@@ -25,7 +26,7 @@ _KV_BYTES = 1 << 30
 
 def measure(request: Answer) -> Mapping[str, Any]:
     """First token of ``digest``; with ``pushed_out_by``, after that checkpoint was loaded over the first one's tail."""
-    return asyncio.run(_measure(request))
+    return uvloop.run(_measure(request))  # as workers do
 
 
 async def _measure(request: Answer) -> dict[str, float]:

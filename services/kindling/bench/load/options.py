@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
-CHUNK_BYTES: Final = 16 * MIB
+CHUNK_BYTES: Final = 32 * MIB
 
 
 class Part(enum.StrEnum):

@@ -47,7 +47,7 @@ class ReadPattern:
         return f"{self.threads}x{self.block_mib}MiB"
 
 
-DIRECT_PATTERNS = (ReadPattern(1, 16), ReadPattern(2, 16), ReadPattern(4, 16), ReadPattern(4, 64))
+DIRECT_PATTERNS = (ReadPattern(1, 16), ReadPattern(4, 16), ReadPattern(4, 32), ReadPattern(4, 64))
 OBSTORE_PATTERNS = (ReadPattern(2, 16), ReadPattern(4, 16), ReadPattern(8, 16))
 FIO_ENGINES = ("psync", "io_uring")
 

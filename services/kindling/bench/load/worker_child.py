@@ -5,12 +5,12 @@ shared memory. ``touched_seconds``: one byte of every 4 KiB page was read as wel
 is behind this one too when the timer starts: imports, the connection, a first (tiny) checkpoint.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
+import uvloop
 
 from kindling.bench.load.child import Answer, answer_parent
 from kindling.bench.load.touch import touch_tensors
@@ -28,7 +28,7 @@ def measure(request: Answer) -> Mapping[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    return {"opens": asyncio.run(_measure(request))}
+    return {"opens": uvloop.run(_measure(request))}  # as workers do
 
 
 async def _measure(request: Answer) -> list[dict[str, float]]:

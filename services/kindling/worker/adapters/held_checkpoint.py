@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.errors import CancelledError, KindlingError, UnavailableError
-from kindling.v1 import storage_pb2
+from kindling.v1 import checkpoint_pb2, storage_pb2
 from kindling.worker import convert
 from kindling.worker.adapters.arrivals import Arrivals
 from kindling.worker.adapters.lease import Lease
@@ -93,9 +93,16 @@ class HeldCheckpoint:
             case "closed":
                 self.lease.closed_reason = event.closed.reason
             case "loaded":
-                self._report = convert.report_from_wire(event.loaded)
-                self._arrivals.add(range(self.manifest.chunk_count))
-                self._settled.set()
+                self.complete(event.loaded)
+
+    def complete(self, report: checkpoint_pb2.LoadReport) -> None:
+        """Every chunk can be read."""
+        self._report = convert.report_from_wire(report)
+        self._arrivals.add(range(self.manifest.chunk_count))
+        self._settled.set()
+        if self._progress.loaded_bytes < self._progress.total_bytes:
+            self._progress = LoadProgress(self._progress.total_bytes, self._progress.total_bytes, Tier.DRAM)
+            self._on_progress(self._progress)
 
     def fail(self, error: KindlingError) -> None:
         """The load failed; nothing changes if it was complete."""

@@ -18,7 +18,7 @@ from kindling.checkpoint.manifest_json import load_validated_manifest
 from kindling.platform.backoff import Backoff
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError, PermissionDeniedError, UnavailableError
-from kindling.platform.fd_passing import close_all, request_extents
+from kindling.platform.fd_passing import close_all, make_room_for_descriptors, request_extents
 from kindling.platform.logging import get_logger
 from kindling.platform.rpc.channel import remote_errors
 from kindling.v1 import storage_pb2, storage_pb2_grpc
@@ -26,7 +26,7 @@ from kindling.worker.adapters.arrivals import Arrivals
 from kindling.worker.adapters.held_checkpoint import HeldCheckpoint, given_up_error
 from kindling.worker.adapters.lease import EVICTION_REQUESTED, PEER, Lease
 from kindling.worker.adapters.mapping import PartitionMapping
-from kindling.worker.adapters.placement import MakeWeights
+from kindling.worker.adapters.placement import MakeWeights, PlacedWeights
 from kindling.worker.adapters.shm_weights import SharedWeights
 from kindling.worker.domain.instance import LoadProgress
 
@@ -74,6 +74,7 @@ class StorageClient:
             call.cancel()
 
     async def __aenter__(self) -> Self:
+        make_room_for_descriptors()
         await self._tasks.__aenter__()
         return self
 
@@ -91,20 +92,28 @@ class StorageClient:
             opened = await _first_event(call)
             manifest = _parsed(opened.manifest_json)
         with tracer.start_as_current_span("worker.map_checkpoint"):
-            mappings = await self._blocking(_reserve, manifest)
+            arrivals = Arrivals(manifest.chunk_count)
             try:
-                await self._blocking(_receive, opened.memory, mappings)
+                mappings, weights = await self._blocking(self._place, opened.memory, manifest, arrivals)
             except PermissionDeniedError:
                 await _raise_load_error(call)
                 raise
-        arrivals = Arrivals(manifest.chunk_count)
-        try:
-            weights = await self._blocking(self._make_weights, manifest, mappings, arrivals)
-        except asyncio.CancelledError:
-            arrivals.fail(given_up_error(manifest.digest))
-            raise
+            except asyncio.CancelledError:
+                arrivals.fail(given_up_error(manifest.digest))
+                raise
         lease = Lease(self._stub, opened.lease_id)
-        return HeldCheckpoint(lease, manifest, Path(opened.files_directory), mappings, arrivals, weights, on_progress)
+        files = Path(opened.files_directory)
+        checkpoint = HeldCheckpoint(lease, manifest, files, mappings, arrivals, weights, on_progress)
+        if opened.HasField("loaded"):
+            checkpoint.complete(opened.loaded)
+        return checkpoint
+
+    def _place(
+        self, memory: storage_pb2.SharedMemoryHandle, manifest: Manifest, arrivals: Arrivals
+    ) -> tuple[list[PartitionMapping], PlacedWeights]:
+        mappings = [PartitionMapping(partition.size_bytes) for partition in manifest.partitions]
+        _receive(memory, mappings)
+        return mappings, self._make_weights(manifest, mappings, arrivals)
 
     async def _keep(self, call: LeaseCall, checkpoint: HeldCheckpoint) -> None:
         """Follow the lease; once it has broken, hold another one, until cancelled. A load that fails is told once."""
@@ -143,13 +152,14 @@ class StorageClient:
         try:
             opened = await _first_event(call)
             with remote_errors(PEER):
-                async for event in _events(call):
-                    if event.HasField("loaded"):
-                        # The new chunks have the same bytes; the old ones were ours alone and are freed by this.
-                        await self._blocking(_receive, opened.memory, checkpoint.mappings)
-                        checkpoint.lease.lease_id = opened.lease_id
-                        backoff.reset()
-                        log.info("lease_taken_anew", digest=checkpoint.manifest.digest)
+                if opened.HasField("loaded") or await _is_loaded(call):
+                    # The new chunks have the same bytes; the old ones were ours alone and are freed by this.
+                    await self._blocking(_receive, opened.memory, checkpoint.mappings)
+                    checkpoint.lease.lease_id = opened.lease_id
+                    backoff.reset()
+                    log.info("lease_taken_anew", digest=checkpoint.manifest.digest)
+                    async for _ in _events(call):
+                        pass
         except KindlingError as error:
             return error
         finally:
@@ -182,13 +192,19 @@ async def _first_event(call: LeaseCall) -> storage_pb2.CheckpointOpened:
     return event.opened
 
 
+async def _is_loaded(call: LeaseCall) -> bool:
+    """Return once every chunk can be read, or the lease is over: then it is not."""
+    async for event in _events(call):
+        if event.HasField("loaded"):
+            return True
+    return False
+
+
 async def _raise_load_error(call: LeaseCall) -> None:
     """Memory of a load that failed meanwhile is not handed over; the lease says why, or else goes on."""
     with contextlib.suppress(TimeoutError), remote_errors(PEER):
         async with asyncio.timeout(REFUSAL_SECONDS):
-            async for event in _events(call):
-                if event.HasField("loaded"):
-                    return
+            await _is_loaded(call)
 
 
 def _lease_over() -> UnavailableError:
@@ -197,10 +213,6 @@ def _lease_over() -> UnavailableError:
         reason="LEASE_OVER",
         retry_after_seconds=1.0,
     )
-
-
-def _reserve(manifest: Manifest) -> list[PartitionMapping]:
-    return [PartitionMapping(partition.size_bytes) for partition in manifest.partitions]
 
 
 def _receive(memory: storage_pb2.SharedMemoryHandle, mappings: list[PartitionMapping]) -> None:

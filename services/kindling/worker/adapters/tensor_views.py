@@ -22,10 +22,22 @@ def tensor_view(memory: "torch.Tensor", entry: TensorEntry, start_bytes: int = 0
     """Return the tensor as a view of ``memory``, flat bytes in which its partition begins at ``start_bytes``.
 
     Raises:
-        InvalidArgumentError: DTYPE_UNSUPPORTED.
+        InvalidArgumentError: DTYPE_UNSUPPORTED, or TENSOR_MISALIGNED.
     """
-    piece = memory[start_bytes + entry.offset_bytes : start_bytes + entry.end_bytes]
-    return piece.view(_torch_dtype(entry)).view(entry.shape)
+    import torch
+
+    # One operation where slicing, and seeing it as another type and then shape, are three: tensors are hundreds.
+    view = torch.empty(0, dtype=_torch_dtype(entry), device=memory.device)
+    offset, rest = divmod(int(memory.storage_offset()) + start_bytes + entry.offset_bytes, view.itemsize)
+    if rest:
+        raise InvalidArgumentError(
+            f"Tensor {entry.name} ({entry.dtype}) begins in the middle of an element, after {entry.offset_bytes} bytes "
+            "of its file, and cannot be used where it lies; convert the model to one dtype.",
+            reason="TENSOR_MISALIGNED",
+            metadata={"tensor": entry.name, "offset_bytes": str(entry.offset_bytes)},
+        )
+    # Without strides it is contiguous; the stubs do not say so.
+    return view.set_(memory.untyped_storage(), offset, entry.shape)  # type: ignore[call-overload, no-any-return]
 
 
 def mapped_bytes(mapping: PartitionMapping) -> "torch.Tensor":
