@@ -45,6 +45,7 @@ class FaultyServer:
         self.victims = ".safetensors"
         self.requests: list[str] = []
         self.released = threading.Event()
+        self.silent = threading.Event()
         self._lock = threading.Lock()
         owner = self
 
@@ -139,6 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if fault in broken else body)
         self.wfile.flush()
         if fault is Fault.SILENCE:
+            self.server_state.silent.set()
             self.server_state.released.wait(30)
         if fault is Fault.RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

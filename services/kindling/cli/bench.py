@@ -33,7 +33,15 @@ def load(
     png: Annotated[Path | None, typer.Option("--png", metavar="PATH", help="Draw a bar chart there.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 5,
     directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Make the checkpoints below this; must be on the SSD.")
+        Path | None,
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            writable=True,
+            help="Make the checkpoints below this directory; must be on the SSD.",
+        ),
     ] = None,
     only: Annotated[
         list[Part] | None, typer.Option(help="Measure this part alone; may be given several times.")

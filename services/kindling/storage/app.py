@@ -50,7 +50,6 @@ log = get_logger(__name__)
 SERVICE_NAME = "kindling.v1.StorageService"
 _HAND_OVER_THREADS = 4
 _FETCH_THREADS = 4
-_MOST_GET_THREADS = 64
 # XXH3 sums many times faster than a disk reads: one thread keeps up.
 _CHECKSUM_THREADS = 1
 
@@ -143,8 +142,7 @@ def _remote_store(
         return RemoteDirectory(settings.remote_directory, io, sums, packer)
     bucket = Bucket(settings.remote_uri, _access(settings))
     # The SSD copy is written meanwhile: what waits for the network must not have the threads that this needs.
-    threads = settings.read_threads * -(-settings.chunk_bytes // settings.remote_range_bytes)
-    remote_io = resources.enter_context(IoExecutor(min(threads, _MOST_GET_THREADS), "object-io"))
+    remote_io = resources.enter_context(IoExecutor(settings.remote_connections, "object-io"))
     gets = DirectGets(bucket.signed_url, settings.remote_timeout_seconds, remote_io, SystemClock())
     reader = ObjectReader(bucket, resources.enter_context(gets), sums, settings.remote_range_bytes)
     return RemoteObjects(reader, settings.cache_dir, packer)

@@ -72,6 +72,7 @@ def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, command,
         ["up", "--http-port", "70000"],
         ["evict", "m"],
         ["evict", "m", "--keep", "moon"],
+        ["bench", "load", "--dir", "/nonexistent"],
         ["what"],
     ],
 )

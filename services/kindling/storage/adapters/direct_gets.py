@@ -7,8 +7,8 @@ try again and to explain.
 
 import functools
 import http.client
+import socket
 import ssl
-import threading
 import urllib.request
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -46,8 +46,9 @@ class DirectGets:
         url = await self._url(path)
         if url is None:
             return False
+        transfer = _Transfer(url, offset, into)
         try:
-            await self._io.run_until(functools.partial(self._read, url, offset, into))
+            await self._io.run_interruptibly(lambda: self._read(transfer), transfer.stop)
         except (OSError, http.client.HTTPException) as error:
             log.info("direct_get_failed", path=path, offset=offset, error=str(error) or type(error).__name__)
             self._urls.pop(path, None)
@@ -64,25 +65,22 @@ class DirectGets:
         self._urls[path] = (fresh, self._clock.now() + _URL_SECONDS)
         return fresh
 
-    def _read(self, url: str, offset: int, into: memoryview, given_up: threading.Event) -> None:
-        parts = urlsplit(url)
-        idle = self._idle.setdefault((parts.scheme, parts.netloc), deque())
+    def _read(self, transfer: "_Transfer") -> None:
+        scheme, netloc = transfer.server
+        idle = self._idle.setdefault(transfer.server, deque())
         if kept := _popped(idle):
             with suppress(ConnectionError):  # servers close connections on which nothing was asked for long
-                return self._read_over(kept, idle, url, offset, into, given_up)
-        return self._read_over(self._connection(parts.scheme, parts.netloc), idle, url, offset, into, given_up)
+                return self._read_over(kept, transfer, idle)
+        return self._read_over(self._connection(scheme, netloc), transfer, idle)
 
     def _read_over(
         self,
         connection: http.client.HTTPConnection,
+        transfer: "_Transfer",
         idle: deque[http.client.HTTPConnection],
-        url: str,
-        offset: int,
-        into: memoryview,
-        given_up: threading.Event,
     ) -> None:
         try:
-            _get(connection, url, offset, into, given_up)
+            transfer.run(connection)
         except BaseException:
             connection.close()
             raise
@@ -110,24 +108,52 @@ class DirectGets:
                 connection.close()
 
 
-def _get(
-    connection: http.client.HTTPConnection, url: str, offset: int, into: memoryview, given_up: threading.Event
-) -> None:
-    parts, last = urlsplit(url), offset + len(into) - 1
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
-    connection.request("GET", target, headers={"Range": f"bytes={offset}-{last}"})
-    response = connection.getresponse()
-    said = response.headers.get("Content-Range", "").partition("/")[0]
-    if response.status != http.client.PARTIAL_CONTENT or said != f"bytes {offset}-{last}":
-        raise http.client.HTTPException(f"{response.status} {response.reason}, Content-Range {said!r}")
-    done = 0
-    while done < len(into) and not given_up.is_set():
-        count = response.readinto(into[done : done + _SLICE_BYTES])
-        if count == 0:
-            raise http.client.IncompleteRead(b"", len(into) - done)
-        done += count
-    if given_up.is_set() or response.read(1):
-        raise http.client.HTTPException("given up" if given_up.is_set() else "more bytes came than were asked for")
+class _Transfer:
+    """One range on its way into ``into``; another thread may stop it."""
+
+    def __init__(self, url: str, offset: int, into: memoryview) -> None:
+        self._url = urlsplit(url)
+        self._offset = offset
+        self._into = into
+        self._connection: http.client.HTTPConnection | None = None
+        self._stopped = False
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """Scheme, and host with port."""
+        return self._url.scheme, self._url.netloc
+
+    def run(self, connection: http.client.HTTPConnection) -> None:
+        """Read the range; HTTPException if the answer is any other than that, or OSError."""
+        self._connection = connection
+        response = self._ask(connection)
+        done = 0
+        while done < len(self._into):
+            if self._stopped:
+                raise http.client.HTTPException("nobody waits for it any more")
+            count = response.readinto(self._into[done : done + _SLICE_BYTES])
+            if count == 0:
+                raise http.client.IncompleteRead(b"", len(self._into) - done)
+            done += count
+
+    def stop(self) -> None:
+        """Have the thread that runs it end soon."""
+        self._stopped = True
+        sock: socket.socket | None = getattr(self._connection, "sock", None)
+        if sock is not None:
+            with suppress(OSError):  # it is closed already
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        last = self._offset + len(self._into) - 1
+        target = self._url.path + (f"?{self._url.query}" if self._url.query else "")
+        connection.request("GET", target, headers={"Range": f"bytes={self._offset}-{last}"})
+        response = connection.getresponse()
+        said = response.headers.get("Content-Range", "").partition("/")[0]
+        as_asked = said == f"bytes {self._offset}-{last}" and response.length == len(self._into)
+        if response.status != http.client.PARTIAL_CONTENT or not as_asked:
+            raise http.client.HTTPException(f"{response.status} {response.reason}, {response.length} bytes, {said!r}")
+        return response
 
 
 def _popped(connections: deque[http.client.HTTPConnection]) -> http.client.HTTPConnection | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -26,24 +25,23 @@ class IoExecutor:
         """
         return await self._run(functools.partial(function, *args, **kwargs), _keep)
 
-    async def run_until(self, function: Callable[[threading.Event], T]) -> T:
-        """Like :meth:`run`; the event that ``function`` is given is set once nobody wants its result any more."""
-        given_up = threading.Event()
-        return await self._run(functools.partial(function, given_up), _keep, given_up)
+    async def run_interruptibly(self, function: Callable[[], T], interrupt: Callable[[], None]) -> T:
+        """Like :meth:`run`, but a cancelled caller calls ``interrupt``, which makes ``function`` end soon."""
+        return await self._run(function, _keep, interrupt)
 
     async def acquire(self, function: Callable[[], T], release: Callable[[T], None]) -> T:
         """Like :meth:`run`, but what a cancelled caller can no longer receive is released."""
         return await self._run(function, release)
 
     async def _run(
-        self, function: Callable[[], T], release: Callable[[T], None], given_up: threading.Event | None = None
+        self, function: Callable[[], T], release: Callable[[T], None], interrupt: Callable[[], None] | None = None
     ) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._executor, function)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if given_up is not None:
-                given_up.set()
+            if interrupt is not None:
+                interrupt()
             await asyncio.wait([future])
             if not future.cancelled() and future.exception() is None:
                 release(future.result())
