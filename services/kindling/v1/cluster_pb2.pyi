@@ -22,6 +22,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MigrationStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MigrationStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MigrationStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MIGRATION_STAGE_UNSPECIFIED: _MigrationStage.ValueType  # 0
+    """Not said."""
+    MIGRATION_STAGE_STARTING: _MigrationStage.ValueType  # 1
+    """The target instance is being started."""
+    MIGRATION_STAGE_MOVING: _MigrationStage.ValueType  # 2
+    """Generations are being moved."""
+    MIGRATION_STAGE_STOPPING: _MigrationStage.ValueType  # 3
+    """The source instance is stopping."""
+    MIGRATION_STAGE_DONE: _MigrationStage.ValueType  # 4
+    """It is over."""
+
+class MigrationStage(_MigrationStage, metaclass=_MigrationStageEnumTypeWrapper):
+    """What a migration is doing."""
+
+MIGRATION_STAGE_UNSPECIFIED: MigrationStage.ValueType  # 0
+"""Not said."""
+MIGRATION_STAGE_STARTING: MigrationStage.ValueType  # 1
+"""The target instance is being started."""
+MIGRATION_STAGE_MOVING: MigrationStage.ValueType  # 2
+"""Generations are being moved."""
+MIGRATION_STAGE_STOPPING: MigrationStage.ValueType  # 3
+"""The source instance is stopping."""
+MIGRATION_STAGE_DONE: MigrationStage.ValueType  # 4
+"""It is over."""
+Global___MigrationStage: _TypeAlias = MigrationStage  # noqa: Y015
+
 class _InstanceState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -49,6 +81,193 @@ INSTANCE_STATE_READY: InstanceState.ValueType  # 2
 INSTANCE_STATE_STOPPING: InstanceState.ValueType  # 3
 """Takes no new work and ends when its generations are done."""
 Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
+
+@_typing.final
+class MigrateModelRequest(_message.Message):
+    """Asks to move a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TO_WORKER_ID_FIELD_NUMBER: _builtins.int
+    FROM_WORKER_ID_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    to_worker_id: _builtins.str
+    """The worker to move it to: `node/worker`."""
+    from_worker_id: _builtins.str
+    """Move only what runs on this worker; empty moves whatever does not run on the target."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        to_worker_id: _builtins.str = ...,
+        from_worker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_worker_id", b"from_worker_id", "model", b"model", "to_worker_id", b"to_worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateModelRequest: _TypeAlias = MigrateModelRequest  # noqa: Y015
+
+@_typing.final
+class MigrateModelResponse(_message.Message):
+    """How far every instance's migration is; the call ends when all are done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___MigrationStatus]:
+        """One for each instance that moves."""
+
+    def __init__(
+        self,
+        *,
+        migrations: _abc.Iterable[Global___MigrationStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migrations", b"migrations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateModelResponse: _TypeAlias = MigrateModelResponse  # noqa: Y015
+
+@_typing.final
+class MigrationStatus(_message.Message):
+    """How far an instance's migration is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_WORKER_ID_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    STAYED_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance that its generations leave."""
+    target_instance_id: _builtins.str
+    """The instance that they go to."""
+    target_worker_id: _builtins.str
+    """The worker that they go to."""
+    stage: Global___MigrationStage.ValueType
+    """What is being done."""
+    moved: _builtins.int
+    """Generations handed over."""
+    stayed: _builtins.int
+    """Generations that could not be moved and went on where they were."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        target_instance_id: _builtins.str = ...,
+        target_worker_id: _builtins.str = ...,
+        stage: Global___MigrationStage.ValueType = ...,
+        moved: _builtins.int = ...,
+        stayed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "moved", b"moved", "stage", b"stage", "stayed", b"stayed", "target_instance_id", b"target_instance_id", "target_worker_id", b"target_worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrationStatus: _TypeAlias = MigrationStatus  # noqa: Y015
+
+@_typing.final
+class DrainNodeRequest(_message.Message):
+    """Asks to drain a node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeRequest: _TypeAlias = DrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class DrainNodeResponse(_message.Message):
+    """What still runs on the node; the last one says that nothing does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
+    instances: _builtins.int
+    """Instances that are left."""
+    generations: _builtins.int
+    """Generations that are left."""
+    obstacle: _builtins.str
+    """Why what is left does not move, for people; empty while it moves."""
+    def __init__(
+        self,
+        *,
+        instances: _builtins.int = ...,
+        generations: _builtins.int = ...,
+        obstacle: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generations", b"generations", "instances", b"instances", "obstacle", b"obstacle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeResponse: _TypeAlias = DrainNodeResponse  # noqa: Y015
+
+@_typing.final
+class UndrainNodeRequest(_message.Message):
+    """Asks to let a node serve again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainNodeRequest: _TypeAlias = UndrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class UndrainNodeResponse(_message.Message):
+    """The node serves again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainNodeResponse: _TypeAlias = UndrainNodeResponse  # noqa: Y015
 
 @_typing.final
 class GetClusterStatusRequest(_message.Message):
@@ -127,10 +346,13 @@ class NodeStatus(_message.Message):
     STORAGE_ADDRESS_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node's id."""
     storage_address: _builtins.str
     """Where its storage manager listens."""
+    drained: _builtins.bool
+    """Whether it is drained: nothing is started on it."""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierStatus]:
         """Its tiers, fastest first. TIER_GPU holds what its workers have parked, and is left out while that is nothing."""
@@ -146,10 +368,11 @@ class NodeStatus(_message.Message):
         storage_address: _builtins.str = ...,
         tiers: _abc.Iterable[Global___TierStatus] | None = ...,
         workers: _abc.Iterable[Global___WorkerSummary] | None = ...,
+        drained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "node_id", b"node_id", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

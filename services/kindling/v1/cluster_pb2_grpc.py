@@ -40,6 +40,21 @@ class ClusterServiceStub:
                 request_serializer=kindling_dot_v1_dot_cluster__pb2.GetClusterStatusRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_cluster__pb2.GetClusterStatusResponse.FromString,
                 _registered_method=True)
+        self.MigrateModel = channel.unary_stream(
+                '/kindling.v1.ClusterService/MigrateModel',
+                request_serializer=kindling_dot_v1_dot_cluster__pb2.MigrateModelRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_cluster__pb2.MigrateModelResponse.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_stream(
+                '/kindling.v1.ClusterService/DrainNode',
+                request_serializer=kindling_dot_v1_dot_cluster__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_cluster__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.UndrainNode = channel.unary_unary(
+                '/kindling.v1.ClusterService/UndrainNode',
+                request_serializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -53,6 +68,29 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MigrateModel(self, request, context):
+        """Moves the running instances of a model to one worker, with every generation in them; nobody who reads one notices.
+        Goes on if the call is cancelled, and if the leader dies: its successor finishes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Moves everything away from a node and starts nothing there any more, so that it can be taken down. Ends when nothing
+        runs there. It stays drained until it is asked to serve again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainNode(self, request, context):
+        """Lets a drained node serve again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +98,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.GetClusterStatus,
                     request_deserializer=kindling_dot_v1_dot_cluster__pb2.GetClusterStatusRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_cluster__pb2.GetClusterStatusResponse.SerializeToString,
+            ),
+            'MigrateModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.MigrateModel,
+                    request_deserializer=kindling_dot_v1_dot_cluster__pb2.MigrateModelRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_cluster__pb2.MigrateModelResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_stream_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=kindling_dot_v1_dot_cluster__pb2.DrainNodeRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_cluster__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'UndrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainNode,
+                    request_deserializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +143,87 @@ class ClusterService:
             '/kindling.v1.ClusterService/GetClusterStatus',
             kindling_dot_v1_dot_cluster__pb2.GetClusterStatusRequest.SerializeToString,
             kindling_dot_v1_dot_cluster__pb2.GetClusterStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kindling.v1.ClusterService/MigrateModel',
+            kindling_dot_v1_dot_cluster__pb2.MigrateModelRequest.SerializeToString,
+            kindling_dot_v1_dot_cluster__pb2.MigrateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kindling.v1.ClusterService/DrainNode',
+            kindling_dot_v1_dot_cluster__pb2.DrainNodeRequest.SerializeToString,
+            kindling_dot_v1_dot_cluster__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kindling.v1.ClusterService/UndrainNode',
+            kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
+            kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,16 @@ class ClusterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     GetClusterStatus: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetClusterStatusRequest, _cluster_pb2.GetClusterStatusResponse]
     """Returns the cluster as the leader sees it."""
+    MigrateModel: _grpc.UnaryStreamMultiCallable[_cluster_pb2.MigrateModelRequest, _cluster_pb2.MigrateModelResponse]
+    """Moves the running instances of a model to one worker, with every generation in them; nobody who reads one notices.
+    Goes on if the call is cancelled, and if the leader dies: its successor finishes it.
+    """
+    DrainNode: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]
+    """Moves everything away from a node and starts nothing there any more, so that it can be taken down. Ends when nothing
+    runs there. It stays drained until it is asked to serve again.
+    """
+    UndrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]
+    """Lets a drained node serve again."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -43,6 +53,16 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetClusterStatus: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetClusterStatusRequest, _cluster_pb2.GetClusterStatusResponse]  # type: ignore[assignment]
     """Returns the cluster as the leader sees it."""
+    MigrateModel: _aio.UnaryStreamMultiCallable[_cluster_pb2.MigrateModelRequest, _cluster_pb2.MigrateModelResponse]  # type: ignore[assignment]
+    """Moves the running instances of a model to one worker, with every generation in them; nobody who reads one notices.
+    Goes on if the call is cancelled, and if the leader dies: its successor finishes it.
+    """
+    DrainNode: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """Moves everything away from a node and starts nothing there any more, so that it can be taken down. Ends when nothing
+    runs there. It stays drained until it is asked to serve again.
+    """
+    UndrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]  # type: ignore[assignment]
+    """Lets a drained node serve again."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells what the cluster is doing. Served by the scheduler; gateways forward it, so that clients need one address."""
@@ -54,5 +74,33 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.GetClusterStatusResponse, _abc.Awaitable[_cluster_pb2.GetClusterStatusResponse]]:
         """Returns the cluster as the leader sees it."""
+
+    @_abc_1.abstractmethod
+    def MigrateModel(
+        self,
+        request: _cluster_pb2.MigrateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.MigrateModelResponse], _abc.AsyncIterator[_cluster_pb2.MigrateModelResponse]]:
+        """Moves the running instances of a model to one worker, with every generation in them; nobody who reads one notices.
+        Goes on if the call is cancelled, and if the leader dies: its successor finishes it.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _cluster_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainNodeResponse], _abc.AsyncIterator[_cluster_pb2.DrainNodeResponse]]:
+        """Moves everything away from a node and starts nothing there any more, so that it can be taken down. Ends when nothing
+        runs there. It stays drained until it is asked to serve again.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainNode(
+        self,
+        request: _cluster_pb2.UndrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.UndrainNodeResponse, _abc.Awaitable[_cluster_pb2.UndrainNodeResponse]]:
+        """Lets a drained node serve again."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

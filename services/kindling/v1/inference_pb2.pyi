@@ -373,6 +373,8 @@ class GenerateResponse(_message.Message):
 
     TOKENS_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    MIGRATED_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> Global___TokenBatch:
         """Some more tokens."""
@@ -381,21 +383,78 @@ class GenerateResponse(_message.Message):
     def finished(self) -> Global___GenerationFinished:
         """The generation has ended. Terminal."""
 
+    @_builtins.property
+    def migrated(self) -> Global___GenerationMigrated:
+        """The generation goes on elsewhere. Terminal."""
+
+    @_builtins.property
+    def alive(self) -> Global___GenerationAlive:
+        """Nothing else to tell, but the engine gets on: sent about every half second of silence, and not while it hangs."""
+
     def __init__(
         self,
         *,
         tokens: Global___TokenBatch | None = ...,
         finished: Global___GenerationFinished | None = ...,
+        migrated: Global___GenerationMigrated | None = ...,
+        alive: Global___GenerationAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "event", b"event", "finished", b"finished", "migrated", b"migrated", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "event", b"event", "finished", b"finished", "migrated", b"migrated", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["tokens", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["tokens", "finished", "migrated", "alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class GenerationAlive(_message.Message):
+    """The engine gets on: it has made steps, or the weights that it waits for have come further."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationAlive: _TypeAlias = GenerationAlive  # noqa: Y015
+
+@_typing.final
+class GenerationMigrated(_message.Message):
+    """A generation goes on in another instance: call `Generate` there with every token emitted so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ADDRESS_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    worker_address: _builtins.str
+    """Where its worker listens, `host:port`."""
+    instance_id: _builtins.str
+    """The instance that has it now."""
+    position: _builtins.int
+    """Position of the next token, counted from the end of the prompt."""
+    def __init__(
+        self,
+        *,
+        worker_address: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "position", b"position", "worker_address", b"worker_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationMigrated: _TypeAlias = GenerationMigrated  # noqa: Y015
 
 @_typing.final
 class TokenBatch(_message.Message):
@@ -514,3 +573,254 @@ class GenerationFinished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
+
+@_typing.final
+class MigrateInstanceRequest(_message.Message):
+    """Asks to move the generations of an instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_ADDRESS_FIELD_NUMBER: _builtins.int
+    TARGET_INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance that they run in."""
+    target_address: _builtins.str
+    """Where the other worker listens, `host:port`."""
+    target_instance_id: _builtins.str
+    """The instance there: ready, and of the same checkpoint."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        target_address: _builtins.str = ...,
+        target_instance_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "target_address", b"target_address", "target_instance_id", b"target_instance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateInstanceRequest: _TypeAlias = MigrateInstanceRequest  # noqa: Y015
+
+@_typing.final
+class MigrateInstanceResponse(_message.Message):
+    """What became of one generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_FIELD_NUMBER: _builtins.int
+    STAYED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def moved(self) -> Global___GenerationMoved:
+        """A generation was handed over."""
+
+    @_builtins.property
+    def stayed(self) -> Global___GenerationStayed:
+        """A generation could not be moved, and goes on here."""
+
+    def __init__(
+        self,
+        *,
+        moved: Global___GenerationMoved | None = ...,
+        stayed: Global___GenerationStayed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "moved", b"moved", "stayed", b"stayed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "moved", b"moved", "stayed", b"stayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["moved", "stayed"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___MigrateInstanceResponse: _TypeAlias = MigrateInstanceResponse  # noqa: Y015
+
+@_typing.final
+class GenerationMoved(_message.Message):
+    """A generation was handed over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    ROUND_TOKENS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    HANDOVER_SECONDS_FIELD_NUMBER: _builtins.int
+    generation_id: _builtins.str
+    """The generation."""
+    position: _builtins.int
+    """Tokens that it had emitted at the handover."""
+    rounds: _builtins.int
+    """Rounds before the handover."""
+    sent_bytes: _builtins.int
+    """Bytes sent to the other worker."""
+    seconds: _builtins.float
+    """Seconds from the first round to the handover's end."""
+    handover_seconds: _builtins.float
+    """Seconds between its last step here and the other worker's word that it goes on there."""
+    @_builtins.property
+    def round_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens sent in each round, and at the handover at last."""
+
+    def __init__(
+        self,
+        *,
+        generation_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        rounds: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        round_tokens: _abc.Iterable[_builtins.int] | None = ...,
+        seconds: _builtins.float = ...,
+        handover_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_id", b"generation_id", "handover_seconds", b"handover_seconds", "position", b"position", "round_tokens", b"round_tokens", "rounds", b"rounds", "seconds", b"seconds", "sent_bytes", b"sent_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationMoved: _TypeAlias = GenerationMoved  # noqa: Y015
+
+@_typing.final
+class GenerationStayed(_message.Message):
+    """A generation goes on where it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    generation_id: _builtins.str
+    """The generation."""
+    reason: _builtins.str
+    """Why, as the reason of an error."""
+    message: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        generation_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_id", b"generation_id", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationStayed: _TypeAlias = GenerationStayed  # noqa: Y015
+
+@_typing.final
+class ReceiveGenerationRequest(_message.Message):
+    """One message on the way of a generation to another worker: first `begin`, then `round` as often as needed, at last
+    `handover`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    HANDOVER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def begin(self) -> Global___GenerateRequest:
+        """The generation so far: the first round."""
+
+    @_builtins.property
+    def round(self) -> Global___TokenBatch:
+        """Tokens emitted since."""
+
+    @_builtins.property
+    def handover(self) -> Global___TokenBatch:
+        """The last tokens that were emitted, maybe none: the generation goes on with the receiver."""
+
+    def __init__(
+        self,
+        *,
+        begin: Global___GenerateRequest | None = ...,
+        round: Global___TokenBatch | None = ...,
+        handover: Global___TokenBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["begin", "round", "handover"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ReceiveGenerationRequest: _TypeAlias = ReceiveGenerationRequest  # noqa: Y015
+
+@_typing.final
+class ReceiveGenerationResponse(_message.Message):
+    """The answer to each message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    TAKEN_OVER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def caught_up(self) -> Global___CaughtUp:
+        """Every token sent so far is computed, but for the very last."""
+
+    @_builtins.property
+    def taken_over(self) -> Global___TakenOver:
+        """The generation goes on here. Terminal."""
+
+    def __init__(
+        self,
+        *,
+        caught_up: Global___CaughtUp | None = ...,
+        taken_over: Global___TakenOver | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "event", b"event", "taken_over", b"taken_over"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "event", b"event", "taken_over", b"taken_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["caught_up", "taken_over"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ReceiveGenerationResponse: _TypeAlias = ReceiveGenerationResponse  # noqa: Y015
+
+@_typing.final
+class CaughtUp(_message.Message):
+    """Every token sent so far is computed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of the next token."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaughtUp: _TypeAlias = CaughtUp  # noqa: Y015
+
+@_typing.final
+class TakenOver(_message.Message):
+    """The generation goes on with the receiver."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakenOver: _TypeAlias = TakenOver  # noqa: Y015

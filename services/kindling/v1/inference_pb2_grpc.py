@@ -55,6 +55,16 @@ class InferenceServiceStub:
                 request_serializer=kindling_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.MigrateInstance = channel.unary_stream(
+                '/kindling.v1.InferenceService/MigrateInstance',
+                request_serializer=kindling_dot_v1_dot_inference__pb2.MigrateInstanceRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_inference__pb2.MigrateInstanceResponse.FromString,
+                _registered_method=True)
+        self.ReceiveGeneration = channel.stream_stream(
+                '/kindling.v1.InferenceService/ReceiveGeneration',
+                request_serializer=kindling_dot_v1_dot_inference__pb2.ReceiveGenerationRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_inference__pb2.ReceiveGenerationResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -87,7 +97,26 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Runs one generation. Cancelling the call cancels the generation.
+        """Runs one generation. Cancelling the call cancels the generation. One that this worker has received from another
+        goes on from what is computed already: tokens after the emitted ones follow, those that nobody has read yet at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateInstance(self, request, context):
+        """Moves every generation of an instance to an instance of the same checkpoint on another worker. Each goes on here
+        until the other worker has all of its tokens computed but the last few; then it is handed over, and its reader is
+        told where. One that cannot be moved goes on here. Returns when none is left, or none that is left can be moved;
+        cancelling the call leaves those here that are not handed over yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReceiveGeneration(self, request_iterator, context):
+        """Receives one generation from the worker that runs it; called by that worker. What was received is kept for a while
+        if the call breaks off, should the generation be resumed here, and then dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +144,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=kindling_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_inference__pb2.GenerateResponse.SerializeToString,
+            ),
+            'MigrateInstance': grpc.unary_stream_rpc_method_handler(
+                    servicer.MigrateInstance,
+                    request_deserializer=kindling_dot_v1_dot_inference__pb2.MigrateInstanceRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_inference__pb2.MigrateInstanceResponse.SerializeToString,
+            ),
+            'ReceiveGeneration': grpc.stream_stream_rpc_method_handler(
+                    servicer.ReceiveGeneration,
+                    request_deserializer=kindling_dot_v1_dot_inference__pb2.ReceiveGenerationRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_inference__pb2.ReceiveGenerationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +265,60 @@ class InferenceService:
             '/kindling.v1.InferenceService/Generate',
             kindling_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
             kindling_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kindling.v1.InferenceService/MigrateInstance',
+            kindling_dot_v1_dot_inference__pb2.MigrateInstanceRequest.SerializeToString,
+            kindling_dot_v1_dot_inference__pb2.MigrateInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReceiveGeneration(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kindling.v1.InferenceService/ReceiveGeneration',
+            kindling_dot_v1_dot_inference__pb2.ReceiveGenerationRequest.SerializeToString,
+            kindling_dot_v1_dot_inference__pb2.ReceiveGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

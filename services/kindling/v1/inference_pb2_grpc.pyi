@@ -45,7 +45,19 @@ class InferenceServiceStub:
     WatchWorker: _grpc.UnaryStreamMultiCallable[_inference_pb2.WatchWorkerRequest, _inference_pb2.WatchWorkerResponse]
     """Streams what the worker runs: once at the start and then at every change, at most every 50 ms."""
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
-    """Runs one generation. Cancelling the call cancels the generation."""
+    """Runs one generation. Cancelling the call cancels the generation. One that this worker has received from another
+    goes on from what is computed already: tokens after the emitted ones follow, those that nobody has read yet at once.
+    """
+    MigrateInstance: _grpc.UnaryStreamMultiCallable[_inference_pb2.MigrateInstanceRequest, _inference_pb2.MigrateInstanceResponse]
+    """Moves every generation of an instance to an instance of the same checkpoint on another worker. Each goes on here
+    until the other worker has all of its tokens computed but the last few; then it is handed over, and its reader is
+    told where. One that cannot be moved goes on here. Returns when none is left, or none that is left can be moved;
+    cancelling the call leaves those here that are not handed over yet.
+    """
+    ReceiveGeneration: _grpc.StreamStreamMultiCallable[_inference_pb2.ReceiveGenerationRequest, _inference_pb2.ReceiveGenerationResponse]
+    """Receives one generation from the worker that runs it; called by that worker. What was received is kept for a while
+    if the call breaks off, should the generation be resumed here, and then dropped.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -64,7 +76,19 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     WatchWorker: _aio.UnaryStreamMultiCallable[_inference_pb2.WatchWorkerRequest, _inference_pb2.WatchWorkerResponse]  # type: ignore[assignment]
     """Streams what the worker runs: once at the start and then at every change, at most every 50 ms."""
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Runs one generation. Cancelling the call cancels the generation."""
+    """Runs one generation. Cancelling the call cancels the generation. One that this worker has received from another
+    goes on from what is computed already: tokens after the emitted ones follow, those that nobody has read yet at once.
+    """
+    MigrateInstance: _aio.UnaryStreamMultiCallable[_inference_pb2.MigrateInstanceRequest, _inference_pb2.MigrateInstanceResponse]  # type: ignore[assignment]
+    """Moves every generation of an instance to an instance of the same checkpoint on another worker. Each goes on here
+    until the other worker has all of its tokens computed but the last few; then it is handed over, and its reader is
+    told where. One that cannot be moved goes on here. Returns when none is left, or none that is left can be moved;
+    cancelling the call leaves those here that are not handed over yet.
+    """
+    ReceiveGeneration: _aio.StreamStreamMultiCallable[_inference_pb2.ReceiveGenerationRequest, _inference_pb2.ReceiveGenerationResponse]  # type: ignore[assignment]
+    """Receives one generation from the worker that runs it; called by that worker. What was received is kept for a while
+    if the call breaks off, should the generation be resumed here, and then dropped.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """The inference worker: one per accelerator. Speaks token ids only; text is the gateway's."""
@@ -104,6 +128,30 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
-        """Runs one generation. Cancelling the call cancels the generation."""
+        """Runs one generation. Cancelling the call cancels the generation. One that this worker has received from another
+        goes on from what is computed already: tokens after the emitted ones follow, those that nobody has read yet at once.
+        """
+
+    @_abc_1.abstractmethod
+    def MigrateInstance(
+        self,
+        request: _inference_pb2.MigrateInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.MigrateInstanceResponse], _abc.AsyncIterator[_inference_pb2.MigrateInstanceResponse]]:
+        """Moves every generation of an instance to an instance of the same checkpoint on another worker. Each goes on here
+        until the other worker has all of its tokens computed but the last few; then it is handed over, and its reader is
+        told where. One that cannot be moved goes on here. Returns when none is left, or none that is left can be moved;
+        cancelling the call leaves those here that are not handed over yet.
+        """
+
+    @_abc_1.abstractmethod
+    def ReceiveGeneration(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.ReceiveGenerationRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.ReceiveGenerationResponse], _abc.AsyncIterator[_inference_pb2.ReceiveGenerationResponse]]:
+        """Receives one generation from the worker that runs it; called by that worker. What was received is kept for a while
+        if the call breaks off, should the generation be resumed here, and then dropped.
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import checkpoint_pb2 as _checkpoint_pb2
 import builtins as _builtins
@@ -52,6 +54,7 @@ class AcquireRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    AVOID_INSTANCE_IDS_FIELD_NUMBER: _builtins.int
     generation_id: _builtins.str
     """Unique id of the generation; asking twice with one id yields one grant."""
     model: _builtins.str
@@ -60,6 +63,12 @@ class AcquireRequest(_message.Message):
     """Tokens in the prompt."""
     max_tokens: _builtins.int
     """Most tokens that the answer may have."""
+    @_builtins.property
+    def avoid_instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Instances in which this generation broke off or went silent; a place elsewhere is wanted. A grant that the
+        generation still has there is given back by this.
+        """
+
     def __init__(
         self,
         *,
@@ -67,10 +76,11 @@ class AcquireRequest(_message.Message):
         model: _builtins.str = ...,
         prompt_tokens: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
+        avoid_instance_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_id", b"generation_id", "max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid_instance_ids", b"avoid_instance_ids", "generation_id", b"generation_id", "max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

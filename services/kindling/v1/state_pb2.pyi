@@ -35,6 +35,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """Starts an instance."""
     DECISION_KIND_STOP: _DecisionKind.ValueType  # 2
     """Stops an instance."""
+    DECISION_KIND_MIGRATE: _DecisionKind.ValueType  # 3
+    """Moves an instance's generations to another instance, and stops it then."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision does."""
@@ -45,6 +47,8 @@ DECISION_KIND_START: DecisionKind.ValueType  # 1
 """Starts an instance."""
 DECISION_KIND_STOP: DecisionKind.ValueType  # 2
 """Stops an instance."""
+DECISION_KIND_MIGRATE: DecisionKind.ValueType  # 3
+"""Moves an instance's generations to another instance, and stops it then."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -275,6 +279,7 @@ class DecisionRecord(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TARGET_INSTANCE_ID_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """The decision's id."""
     kind: Global___DecisionKind.ValueType
@@ -283,6 +288,8 @@ class DecisionRecord(_message.Message):
     """The instance it starts or stops."""
     reason: _builtins.str
     """Why, for people."""
+    target_instance_id: _builtins.str
+    """The instance that a migration goes to."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken."""
@@ -295,14 +302,43 @@ class DecisionRecord(_message.Message):
         instance_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        target_instance_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decision_id", b"decision_id", "instance_id", b"instance_id", "kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decision_id", b"decision_id", "instance_id", b"instance_id", "kind", b"kind", "reason", b"reason", "target_instance_id", b"target_instance_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecisionRecord: _TypeAlias = DecisionRecord  # noqa: Y015
+
+@_typing.final
+class DrainRecord(_message.Message):
+    """`drains/NODE`, written by the leader: nothing is started on the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node's id."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRecord: _TypeAlias = DrainRecord  # noqa: Y015
 
 @_typing.final
 class LeaderRecord(_message.Message):
