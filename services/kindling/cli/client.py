@@ -36,9 +36,27 @@ class ClusterClient:
 
     async def status(self) -> cluster_pb2.GetClusterStatusResponse:
         """Return the cluster as its leader sees it."""
-        stub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         with remote_errors(self._peer):
-            return await stub.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(), timeout=CALL_SECONDS)
+            return await self._cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(), timeout=CALL_SECONDS)
+
+    async def migrate(
+        self, request: cluster_pb2.MigrateModelRequest
+    ) -> AsyncIterator[list[cluster_pb2.MigrationStatus]]:
+        """Yield how far every migration is, up to when all are done."""
+        with remote_errors(self._peer):
+            async for response in self._cluster.MigrateModel(request):
+                yield list(response.migrations)
+
+    async def drain(self, node_id: str) -> AsyncIterator[cluster_pb2.DrainNodeResponse]:
+        """Yield what is left on a node, until nothing is."""
+        with remote_errors(self._peer):
+            async for response in self._cluster.DrainNode(cluster_pb2.DrainNodeRequest(node_id=node_id)):
+                yield response
+
+    async def undrain(self, node_id: str) -> None:
+        """Let a node serve again."""
+        with remote_errors(self._peer):
+            await self._cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id), timeout=CALL_SECONDS)
 
     async def models(self) -> list[model_pb2.Model]:
         """Return the models, by name."""
@@ -80,6 +98,10 @@ class ClusterClient:
     @property
     def _models(self) -> "model_pb2_grpc.ModelServiceAsyncStub":
         return model_pb2_grpc.ModelServiceStub(self.channel)
+
+    @property
+    def _cluster(self) -> "cluster_pb2_grpc.ClusterServiceAsyncStub":
+        return cluster_pb2_grpc.ClusterServiceStub(self.channel)
 
     @property
     def _peer(self) -> str:

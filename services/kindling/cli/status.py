@@ -53,7 +53,7 @@ def _leader(seen: cluster_pb2.GetClusterStatusResponse) -> str:
 def _nodes(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
     table = _table("node", "tier", "used", "of", "pinned", "read at", "backing", "checkpoints")
     for node in seen.nodes:
-        label = escape(node.node_id)
+        label = escape(node.node_id) + (" [yellow](drained)[/]" if node.drained else "")
         for tier in node.tiers or [cluster_pb2.TierStatus()]:
             table.add_row(
                 label,

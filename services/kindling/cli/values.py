@@ -11,7 +11,11 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+_COUNTS = re.compile(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ID = r"[^\s/]+"
+_NODE_ID = re.compile(_ID)
+_WORKER_ID = re.compile(f"{_ID}/{_ID}")
 
 
 def parse_bytes(text: str) -> int:
@@ -38,6 +42,17 @@ def parse_seconds(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Return the numbers of ``1,8,32``; INVALID_COUNTS for anything else, for zero and for repeated ones."""
+    counts = tuple(int(part) for part in text.split(",")) if _COUNTS.fullmatch(text) else ()
+    if not counts or len(set(counts)) < len(counts):
+        raise InvalidArgumentError(
+            f"{text!r} is not a list of numbers; write different numbers from 1 on, such as 1,8,32",
+            reason="INVALID_COUNTS",
+        )
+    return counts
+
+
 def check_model_name(name: str) -> str:
     """Return ``name`` if a model may have it; INVALID_MODEL_NAME otherwise."""
     if not _MODEL_NAME.fullmatch(name):
@@ -46,6 +61,24 @@ def check_model_name(name: str) -> str:
             reason="INVALID_MODEL_NAME",
         )
     return name
+
+
+def check_worker_id(worker_id: str) -> str:
+    """Return ``worker_id`` if it is one; INVALID_WORKER otherwise."""
+    if not _WORKER_ID.fullmatch(worker_id):
+        raise InvalidArgumentError(
+            f"{worker_id!r} is not a worker; write NODE/WORKER, as `kindling status` shows them", reason="INVALID_WORKER"
+        )
+    return worker_id
+
+
+def check_node_id(node_id: str) -> str:
+    """Return ``node_id`` if it is one; INVALID_NODE otherwise."""
+    if not _NODE_ID.fullmatch(node_id):
+        raise InvalidArgumentError(
+            f"{node_id!r} is not a node; write its name alone, as `kindling status` shows it", reason="INVALID_NODE"
+        )
+    return node_id
 
 
 def format_bytes(size_bytes: float) -> str:

@@ -125,13 +125,57 @@ class ClusterForwarder(cluster_pb2_grpc.ClusterServiceServicer):
         """Forward."""
         require_key(self._api_keys, context)
         left = _time_left(context)
-        return await self._leader.unary(
-            lambda channel: cluster_pb2_grpc.ClusterServiceStub(channel).GetClusterStatus(request, timeout=left)
+        answer: cluster_pb2.GetClusterStatusResponse = await self._leader.unary(
+            lambda channel: _cluster(channel).GetClusterStatus(request, timeout=left)
         )
+        return answer
+
+    async def MigrateModel(  # noqa: N802
+        self, request: cluster_pb2.MigrateModelRequest, context: Context
+    ) -> AsyncIterator[cluster_pb2.MigrateModelResponse]:
+        """Forward; under a new leader it joins the migrations under way."""
+        require_key(self._api_keys, context)
+        remaining = context.time_remaining()
+        answers = self._leader.stream(
+            lambda channel: _cluster(channel).MigrateModel(request, timeout=remaining),
+            lambda answer: all(one.stage == cluster_pb2.MIGRATION_STAGE_DONE for one in answer.migrations),
+        )
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    async def DrainNode(  # noqa: N802
+        self, request: cluster_pb2.DrainNodeRequest, context: Context
+    ) -> AsyncIterator[cluster_pb2.DrainNodeResponse]:
+        """Forward; the node stays drained under a new leader, which is asked again for what is left."""
+        require_key(self._api_keys, context)
+        remaining = context.time_remaining()
+        answers = self._leader.stream(
+            lambda channel: _cluster(channel).DrainNode(request, timeout=remaining),
+            lambda answer: not answer.instances,
+        )
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    async def UndrainNode(  # noqa: N802
+        self, request: cluster_pb2.UndrainNodeRequest, context: Context
+    ) -> cluster_pb2.UndrainNodeResponse:
+        """Forward."""
+        require_key(self._api_keys, context)
+        left = _time_left(context)
+        answer: cluster_pb2.UndrainNodeResponse = await self._leader.unary(
+            lambda channel: _cluster(channel).UndrainNode(request, timeout=left)
+        )
+        return answer
 
 
 def _models(channel: grpc.aio.Channel) -> Any:
     return model_pb2_grpc.ModelServiceStub(channel)
+
+
+def _cluster(channel: grpc.aio.Channel) -> Any:
+    return cluster_pb2_grpc.ClusterServiceStub(channel)
 
 
 def _time_left(context: Context) -> float:

@@ -60,6 +60,11 @@ def decision_key(prefix: str, decision_id: str) -> str:
     return f"{prefix}decisions/{decision_id}"
 
 
+def drain_key(prefix: str, node_id: str) -> str:
+    """Key of a DrainRecord."""
+    return f"{prefix}drains/{node_id}"
+
+
 def leader_key(prefix: str) -> str:
     """Key of the LeaderRecord."""
     return f"{prefix}scheduler/leader"

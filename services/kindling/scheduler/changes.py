@@ -38,4 +38,5 @@ class Changes:
         if deadline is not None:
             # Computed here, in the step that begins the sleep: the clock may have moved since the caller looked.
             await self._clock.sleep(max(0.0, deadline - self._clock.now()))
-            ticket.set()
+            if not ticket.is_set():
+                self.note()  # not the ticket alone: it would be the next change for ever

@@ -1,20 +1,25 @@
-"""ClusterService: the wire's face of the cluster's status."""
+"""ClusterService: the wire's face of the cluster's status, and of moving what runs."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
+from kindling.scheduler.drain_node import drain_node, undrain_node
+from kindling.scheduler.migrate_model import Destination, migrate_model
+from kindling.scheduler.migrations import MigrationStatus
 from kindling.scheduler.ports import Storages, TierContents
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, WorkerStatus, cluster_status
-from kindling.scheduler.wire import STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
+from kindling.scheduler.wire import STAGE_TO_WIRE, STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
-    """Tells what the cluster does while this scheduler leads."""
+    """Tells what the cluster does, and moves what runs, while this scheduler leads."""
 
     def __init__(self, seat: Seat, storages: Storages, timeout_seconds: float) -> None:
         self._seat = seat
@@ -32,6 +37,34 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             response.leader_since.CopyFrom(timestamp(leader.since))
         return response
 
+    async def MigrateModel(
+        self, request: cluster_pb2.MigrateModelRequest, _context: Context
+    ) -> AsyncIterator[cluster_pb2.MigrateModelResponse]:
+        """Move a model, and stream how that goes."""
+        term = await self._seat.term()
+        where = Destination(request.to_worker_id, request.from_worker_id)
+        async with aclosing(migrate_model(term, request.model, where)) as statuses:
+            async for status in statuses:
+                yield cluster_pb2.MigrateModelResponse(migrations=[_migration(one) for one in status])
+
+    async def DrainNode(
+        self, request: cluster_pb2.DrainNodeRequest, _context: Context
+    ) -> AsyncIterator[cluster_pb2.DrainNodeResponse]:
+        """Drain a node, and stream what is left there."""
+        term = await self._seat.term()
+        async with aclosing(drain_node(term, request.node_id)) as statuses:
+            async for left in statuses:
+                yield cluster_pb2.DrainNodeResponse(
+                    instances=left.instances, generations=left.generations, obstacle=left.obstacle
+                )
+
+    async def UndrainNode(
+        self, request: cluster_pb2.UndrainNodeRequest, _context: Context
+    ) -> cluster_pb2.UndrainNodeResponse:
+        """Let a node serve again."""
+        await undrain_node(await self._seat.term(), request.node_id)
+        return cluster_pb2.UndrainNodeResponse()
+
 
 def _status(status: ClusterStatus) -> cluster_pb2.GetClusterStatusResponse:
     return cluster_pb2.GetClusterStatusResponse(
@@ -47,6 +80,18 @@ def _node(status: NodeStatus) -> cluster_pb2.NodeStatus:
         storage_address=status.node.storage_address,
         tiers=[_tier(tier) for tier in status.tiers],
         workers=[_worker(worker) for worker in status.workers],
+        drained=status.drained,
+    )
+
+
+def _migration(status: MigrationStatus) -> cluster_pb2.MigrationStatus:
+    return cluster_pb2.MigrationStatus(
+        instance_id=status.source_id,
+        target_instance_id=status.target_id,
+        target_worker_id=status.target_worker_id,
+        stage=STAGE_TO_WIRE[status.stage],
+        moved=status.moved,
+        stayed=status.stayed,
     )
 
 

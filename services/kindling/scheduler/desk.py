@@ -75,13 +75,20 @@ class Desk:
         self._waiters: dict[str, Waiter] = {}
         self._starting: dict[str, Starting] = {}  # by model, the latest news of a start
 
-    async def acquire(self, generation_id: str, model: str) -> AsyncGenerator[Queued | Starting | Grant, None]:
+    async def acquire(
+        self, generation_id: str, model: str, avoid: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Queued | Starting | Grant, None]:
         """Yield progress, then the grant. Closing gives the request up, and the grant too if it was not taken.
 
+        A grant that the generation has on an instance to be avoided is given back; it gets one there again only if
+        there is nothing else for it within a moment.
         Raises NOT_FOUND, QUEUE_FULL, QUEUE_TIMEOUT, NO_WORKERS, or the error with which the start failed.
         """
-        request = Request(generation_id, model, self._clock.now())
-        if (granted := self._planner.try_grant(request, request.arrived_at)) is not None:
+        request = Request(generation_id, model, self._clock.now(), avoid)
+        granted = self._planner.try_grant(request, request.arrived_at)
+        if avoid:
+            self._changes.note()  # a grant may have been given back
+        if granted is not None:
             yield granted
             return
         ahead = self._planner.hold(request, request.arrived_at)

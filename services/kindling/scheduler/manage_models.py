@@ -125,7 +125,8 @@ async def _stop_instances(term: Term, model: Model) -> int:
 
 
 def _is_in_use(term: Term, instance: Instance) -> bool:
-    return instance.state is InstanceState.STARTING or term.view.is_busy(instance)
+    is_migrating = bool(term.view.migrations_of(instance.instance_id))
+    return instance.state is InstanceState.STARTING or is_migrating or term.view.is_busy(instance)
 
 
 async def read_model_files(term: Term, storages: Storages, model: Model) -> AsyncGenerator[FilePart, None]:

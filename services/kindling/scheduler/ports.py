@@ -7,9 +7,11 @@ from typing import Protocol
 
 from kindling.scheduler.domain.values import (
     Checkpoint,
+    Drain,
     Instance,
     LoadProgress,
     LoadReport,
+    Migration,
     Model,
     Node,
     Residency,
@@ -30,6 +32,8 @@ class Records:
     residency: tuple[Residency, ...] = ()
     models: tuple[Model, ...] = ()
     instances: tuple[Instance, ...] = ()
+    migrations: tuple[Migration, ...] = ()
+    drains: tuple[Drain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,22 @@ class Store(Protocol):
         """Delete instances and their decisions."""
         ...
 
+    async def record_migration(self, migration: Migration, reason: str, start: Instance | None) -> None:
+        """Record the decision to move an instance, at once with the start of its target if there is one."""
+        ...
+
+    async def forget_migration(self, migration: Migration) -> None:
+        """Delete the decision to move an instance; stopping the source does so too."""
+        ...
+
+    async def put_drain(self, drain: Drain) -> None:
+        """Record that a node is drained."""
+        ...
+
+    async def delete_drain(self, node_id: str) -> None:
+        """Record that a node serves again."""
+        ...
+
     async def put_model(self, model: Model) -> None:
         """Record a model."""
         ...
@@ -88,6 +108,21 @@ class Store(Protocol):
     async def delete_model(self, name: str) -> None:
         """Delete a model."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationMoved:
+    """A generation was handed over to the other worker."""
+
+    generation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStayed:
+    """A generation could not be moved and goes on where it was."""
+
+    generation_id: str
+    why: str
 
 
 class Workers(Protocol):
@@ -103,6 +138,12 @@ class Workers(Protocol):
 
     async def stop(self, worker: Worker, instance_id: str) -> None:
         """Stop an instance once its generations are done; returns when it is gone."""
+        ...
+
+    def migrate(
+        self, worker: Worker, instance_id: str, target: Worker, target_instance_id: str
+    ) -> AsyncGenerator[GenerationMoved | GenerationStayed, None]:
+        """Have a worker move every generation that it has in an instance; yields what becomes of each."""
         ...
 
 

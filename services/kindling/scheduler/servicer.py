@@ -33,7 +33,8 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
                 "generation_id is missing", reason="INVALID_GENERATION_ID", field="generation_id"
             )
         term = await self._seat.term()
-        async with aclosing(term.desk.acquire(request.generation_id, request.model)) as events:
+        avoid = frozenset(request.avoid_instance_ids)
+        async with aclosing(term.desk.acquire(request.generation_id, request.model, avoid)) as events:
             async for event in events:
                 yield _response(term, event)
 

@@ -54,8 +54,7 @@ class Starts:
             await self._follow(start.instance, worker)
 
     async def resume(self, instance: Instance, worker: Worker) -> None:
-        """Carry on a start that was recorded before."""
-        log.info("start_resumed", instance=instance.instance_id, worker=worker.worker_id)
+        """Follow a start that is recorded already to its end."""
         with self._underway(instance):
             self._desk.tell_progress(instance, None)
             await self._follow(instance, worker)

@@ -27,6 +27,7 @@ class NodeStatus:
     node: Node
     tiers: tuple[TierContents, ...]
     workers: tuple[WorkerStatus, ...]
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ async def _node_status(term: Term, storages: Storages, node: Node, timeout_secon
         for worker_id, worker in sorted(term.view.workers.items())
         if worker.node_id == node.node_id
     )
-    return NodeStatus(node, (*_parked_tier(term, workers), *tiers), workers)
+    drained = node.node_id in term.view.drained
+    return NodeStatus(node, (*_parked_tier(term, workers), *tiers), workers, drained)
 
 
 def _parked_tier(term: Term, workers: tuple[WorkerStatus, ...]) -> tuple[TierContents, ...]:

@@ -10,9 +10,20 @@ from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
 from kindling.scheduler.domain.planner import Planner
-from kindling.scheduler.domain.plans import Plan, Start, Stop
+from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.refusals import load_broken
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Residency, Worker, WorkerReport
+from kindling.scheduler.domain.values import (
+    Drain,
+    Instance,
+    InstanceState,
+    Migration,
+    Model,
+    Node,
+    Residency,
+    Worker,
+    WorkerReport,
+)
+from kindling.scheduler.migrations import Migrations, MigrationUnderWay
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
@@ -42,6 +53,9 @@ class Term:
         self._workers_seen: dict[str, Worker] = {}
         self._starts = Starts(store, workers, planner, self.desk, clock, self.changes, stall_seconds)
         self._stops = Stops(store, workers, planner, clock, self.changes)
+        self.migrations = Migrations(
+            store, workers, planner, self._starts, self._stops, self.worker, clock, self.changes
+        )
         self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
 
     async def run(self) -> None:
@@ -54,9 +68,13 @@ class Term:
         finally:
             self.closed = True
             self.opened.set()
-            self.desk.close(
-                FailedPreconditionError("this scheduler no longer leads; ask the new leader", reason="NOT_LEADER")
-            )
+            self.desk.close(_not_leader())
+            self.changes.note()
+
+    def check_leads(self) -> None:
+        """Raise FailedPreconditionError NOT_LEADER once the term is over; its end is noted as a change."""
+        if self.closed:
+            raise _not_leader()
 
     def worker(self, worker_id: str) -> Worker:
         """A worker that this term has seen, whether it is still registered or not."""
@@ -80,7 +98,21 @@ class Term:
         for instance in records.instances:
             self.view.put_instance(replace(instance, started_at=now), now)
             self.view.disconnect(instance.worker_id, now)
+        self.view.drained = {drain.node_id for drain in records.drains}
+        for migration in records.migrations:
+            self._restore_migration(migration)
         log.info("view_restored", models=len(records.models), instances=len(records.instances))
+
+    def _restore_migration(self, migration: Migration) -> None:
+        """Carry a migration on whose instances are both there; otherwise its source serves, or is being stopped."""
+        source = self.view.instances.get(migration.source_id)
+        target = self.view.instances.get(migration.target_id)
+        if source is None or target is None or target.state is InstanceState.STOPPING:
+            self.tasks.create_task(self.store.forget_migration(migration))
+        elif source.state is InstanceState.READY:
+            log.info("migration_resumed", source=source.instance_id, target=target.instance_id)
+            self.view.put_migration(migration)
+            self.tasks.create_task(self.migrations.resume(self.migrations.enter(migration)))
 
     def _change(self, change: TopologyChange) -> None:
         view = self.view
@@ -128,6 +160,7 @@ class Term:
     def _resume(self, instance: Instance, worker: Worker) -> None:
         name = instance.instance_id
         if instance.state is InstanceState.STARTING and name not in self._starts.active:
+            log.info("start_resumed", instance=name, worker=worker.worker_id)
             self._starts.active.add(name)
             self.tasks.create_task(self._starts.resume(instance, worker))
         elif instance.state is InstanceState.STOPPING and name not in self._stops.active:
@@ -173,6 +206,10 @@ class Term:
             self.begin_stop(stop)
         for start in plan.starts:
             self._begin_start(start)
+        for move in plan.moves:
+            self.begin_move(move)
+        if plan.has_news:
+            self.changes.note()
 
     def begin_stop(self, stop: Stop) -> None:
         """Begin to stop an instance that the view has as stopping."""
@@ -183,12 +220,37 @@ class Term:
         self.tasks.create_task(self._stops.begin(stop, worker))
 
     def _begin_start(self, start: Start) -> None:
+        dated = self._date(start)
+        worker = self._workers_seen[dated.instance.worker_id]
+        self.tasks.create_task(self._starts.begin(dated, worker, self.desk.context_of(start.request)))
+
+    def begin_move(self, move: Move) -> MigrationUnderWay:
+        """Begin a migration that is in the view."""
+        entered = self.migrations.enter(move.migration)
+        dated = replace(move, start=self._date(move.start)) if move.start else move
+        self.tasks.create_task(self.migrations.begin(entered, dated))
+        return entered
+
+    def _date(self, start: Start) -> Start:
+        """Say when an instance was decided, and that its start is under way."""
         instance = replace(start.instance, create_time=self.clock.wall())
         self.view.put_instance(instance, self.clock.now())
-        context = self.desk.context_of(start.request)
         self._starts.active.add(instance.instance_id)
-        worker = self._workers_seen[instance.worker_id]
-        self.tasks.create_task(self._starts.begin(replace(start, instance=instance), worker, context))
+        return replace(start, instance=instance)
+
+    # Drains
+
+    async def drain(self, node_id: str) -> None:
+        """Start nothing on a node any more, and have everything there move away."""
+        await self.store.put_drain(Drain(node_id))
+        self.view.drained.add(node_id)
+        self.changes.note()
+
+    async def undrain(self, node_id: str) -> None:
+        """Let a node serve again."""
+        await self.store.delete_drain(node_id)
+        self.view.drained.discard(node_id)
+        self.changes.note()
 
     # Models
 
@@ -205,3 +267,7 @@ class Term:
         self.view.models.pop(name, None)
         self.planner.troubles.clear(name)
         self.changes.note()
+
+
+def _not_leader() -> FailedPreconditionError:
+    return FailedPreconditionError("this scheduler no longer leads; ask the new leader", reason="NOT_LEADER")

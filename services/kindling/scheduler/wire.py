@@ -8,6 +8,7 @@ from kindling.scheduler.domain.values import (
     InstanceState,
     LoadProgress,
     LoadReport,
+    MigrationStage,
     Model,
     ModelSettings,
     ParkedCheckpoint,
@@ -23,6 +24,12 @@ STATE_TO_WIRE = {
     InstanceState.STARTING: cluster_pb2.INSTANCE_STATE_STARTING,
     InstanceState.READY: cluster_pb2.INSTANCE_STATE_READY,
     InstanceState.STOPPING: cluster_pb2.INSTANCE_STATE_STOPPING,
+}
+STAGE_TO_WIRE = {
+    MigrationStage.STARTING: cluster_pb2.MIGRATION_STAGE_STARTING,
+    MigrationStage.MOVING: cluster_pb2.MIGRATION_STAGE_MOVING,
+    MigrationStage.STOPPING: cluster_pb2.MIGRATION_STAGE_STOPPING,
+    MigrationStage.DONE: cluster_pb2.MIGRATION_STAGE_DONE,
 }
 _TIER_TO_WIRE = {
     Tier.GPU: checkpoint_pb2.TIER_GPU,

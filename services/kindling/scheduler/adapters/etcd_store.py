@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
+from typing import TypeAlias
 
 from kindling.platform.clock import Clock
 from kindling.platform.errors import AbortedError, DataLossError, UnavailableError
@@ -17,30 +18,46 @@ from kindling.platform.etcd import (
     Snapshot,
     WatchEvent,
 )
-from kindling.platform.etcd_records import decision_key, decode_record, encode_record, instance_key, model_key
+from kindling.platform.etcd_records import (
+    decision_key,
+    decode_record,
+    drain_key,
+    encode_record,
+    instance_key,
+    model_key,
+)
 from kindling.platform.logging import get_logger
 from kindling.scheduler.adapters.records import (
     instance_from_record,
     instance_to_record,
+    migration_from_record,
     node_from_record,
     residency_from_record,
     worker_from_record,
 )
-from kindling.scheduler.domain.values import Instance, Model, Node, Residency, Worker
+from kindling.scheduler.domain.values import Drain, Instance, Migration, Model, Node, Residency, Worker
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, TopologyChange, WorkerGone
 from kindling.scheduler.wire import model_from_wire, model_to_wire, timestamp
 from kindling.v1 import state_pb2
 
 log = get_logger(__name__)
 _PAUSE_SECONDS = 0.2
-Value = Node | Worker | Residency | Model | Instance
+Kind: TypeAlias = "state_pb2.DecisionKind.ValueType"
+Value = Node | Worker | Residency | Model | Instance | Migration | Drain
 
-_DECODERS: dict[str, Callable[[bytes], Value]] = {
+_DECODERS: dict[str, Callable[[bytes], Value | None]] = {
     "nodes": lambda data: node_from_record(decode_record(state_pb2.NodeRecord, data)),
     "workers": lambda data: worker_from_record(decode_record(state_pb2.WorkerRecord, data)),
     "residency": lambda data: residency_from_record(decode_record(state_pb2.ResidencyRecord, data)),
     "models": lambda data: model_from_wire(decode_record(state_pb2.ModelRecord, data).model),
     "instances": lambda data: instance_from_record(decode_record(state_pb2.InstanceRecord, data)),
+    "decisions": lambda data: migration_from_record(decode_record(state_pb2.DecisionRecord, data)),
+    "drains": lambda data: Drain(decode_record(state_pb2.DrainRecord, data).node_id),
+}
+_VERBS = {
+    state_pb2.DECISION_KIND_START: "start",
+    state_pb2.DECISION_KIND_STOP: "stop",
+    state_pb2.DECISION_KIND_MIGRATE: "migrate",
 }
 # Only the leader writes the others, and it knows what it wrote.
 _TOPOLOGY = ("nodes", "workers", "residency")
@@ -68,16 +85,16 @@ class EtcdStore:
 
     async def record_start(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to start, and the decision."""
-        decision = self._decision(instance, state_pb2.DECISION_KIND_START, reason)
-        await self._write(self._put_instance(instance), decision)
+        await self._write(*self._start(instance, reason))
 
     async def record_ready(self, instance: Instance) -> None:
         """Record that an instance computes; its decision is done."""
-        await self._write(self._put_instance(instance), *self._end_decisions(instance.instance_id))
+        decision = self._end_decision(instance.instance_id, state_pb2.DECISION_KIND_START)
+        await self._write(self._put_instance(instance), decision)
 
     async def record_stop(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to stop, and the decision."""
-        decision = self._decision(instance, state_pb2.DECISION_KIND_STOP, reason)
+        decision = self._decision(instance.instance_id, state_pb2.DECISION_KIND_STOP, reason)
         await self._write(self._put_instance(instance), decision)
 
     async def forget_instances(self, instance_ids: Sequence[str]) -> None:
@@ -86,6 +103,25 @@ class EtcdStore:
         for instance_id in instance_ids:
             deletions += [Delete(instance_key(self._prefix, instance_id)), *self._end_decisions(instance_id)]
         await self._write(*deletions)
+
+    async def record_migration(self, migration: Migration, reason: str, start: Instance | None) -> None:
+        """Record the decision to move an instance, at once with the start of its target if there is one."""
+        kind = state_pb2.DECISION_KIND_MIGRATE
+        decision = self._decision(migration.source_id, kind, reason, migration.target_id)
+        await self._write(decision, *(self._start(start, reason) if start else ()))
+
+    async def forget_migration(self, migration: Migration) -> None:
+        """Delete the decision to move an instance; stopping the source does so too."""
+        await self._write(self._end_decision(migration.source_id, state_pb2.DECISION_KIND_MIGRATE))
+
+    async def put_drain(self, drain: Drain) -> None:
+        """Record that a node is drained."""
+        record = state_pb2.DrainRecord(node_id=drain.node_id, create_time=timestamp(self._clock.wall()))
+        await self._write(Put(drain_key(self._prefix, drain.node_id), encode_record(record)))
+
+    async def delete_drain(self, node_id: str) -> None:
+        """Record that a node serves again."""
+        await self._write(Delete(drain_key(self._prefix, node_id)))
 
     async def put_model(self, model: Model) -> None:
         """Record a model."""
@@ -111,20 +147,27 @@ class EtcdStore:
         record = instance_to_record(instance)
         return Put(instance_key(self._prefix, instance.instance_id), encode_record(record))
 
-    def _decision(self, instance: Instance, kind: "state_pb2.DecisionKind.ValueType", reason: str) -> Put:
-        decision_id = _decision_id(instance.instance_id, kind)
+    def _start(self, instance: Instance, reason: str) -> list[Put]:
+        decision = self._decision(instance.instance_id, state_pb2.DECISION_KIND_START, reason)
+        return [self._put_instance(instance), decision]
+
+    def _decision(self, instance_id: str, kind: Kind, reason: str, target_id: str = "") -> Put:
+        decision_id = _decision_id(instance_id, kind)
         record = state_pb2.DecisionRecord(
             decision_id=decision_id,
             kind=kind,
-            instance_id=instance.instance_id,
+            instance_id=instance_id,
+            target_instance_id=target_id,
             reason=reason,
             create_time=timestamp(self._clock.wall()),
         )
         return Put(decision_key(self._prefix, decision_id), encode_record(record))
 
     def _end_decisions(self, instance_id: str) -> list[Delete]:
-        kinds = (state_pb2.DECISION_KIND_START, state_pb2.DECISION_KIND_STOP)
-        return [Delete(decision_key(self._prefix, _decision_id(instance_id, kind))) for kind in kinds]
+        return [self._end_decision(instance_id, kind) for kind in _VERBS]
+
+    def _end_decision(self, instance_id: str, kind: Kind) -> Delete:
+        return Delete(decision_key(self._prefix, _decision_id(instance_id, kind)))
 
     def _records(self, items: Sequence[KeyValue]) -> Records:
         values = [value for item in items if (value := self._decode(item, _DECODERS)) is not None]
@@ -134,6 +177,8 @@ class EtcdStore:
             residency=tuple(value for value in values if isinstance(value, Residency)),
             models=tuple(value for value in values if isinstance(value, Model)),
             instances=tuple(value for value in values if isinstance(value, Instance)),
+            migrations=tuple(value for value in values if isinstance(value, Migration)),
+            drains=tuple(value for value in values if isinstance(value, Drain)),
         )
 
     def _changes(self, events: Sequence[WatchEvent]) -> Iterator[TopologyChange]:
@@ -142,7 +187,7 @@ class EtcdStore:
                 change: Value | TopologyChange | None = self._gone(event.item.key)
             else:
                 change = self._decode(event.item, _TOPOLOGY)
-            if change is not None and not isinstance(change, Model | Instance):
+            if isinstance(change, TopologyChange):
                 yield change
 
     def _decode(self, item: KeyValue, kinds: Collection[str]) -> Value | None:
@@ -168,6 +213,5 @@ class EtcdStore:
         return None
 
 
-def _decision_id(instance_id: str, kind: "state_pb2.DecisionKind.ValueType") -> str:
-    verb = "start" if kind == state_pb2.DECISION_KIND_START else "stop"
-    return f"{verb}-{instance_id}"
+def _decision_id(instance_id: str, kind: Kind) -> str:
+    return f"{_VERBS[kind]}-{instance_id}"

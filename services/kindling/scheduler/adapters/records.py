@@ -1,6 +1,6 @@
 """Between the scheduler's values and the records of etcd."""
 
-from kindling.scheduler.domain.values import Instance, InstanceState, Node, Residency, Worker
+from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Node, Residency, Worker
 from kindling.scheduler.wire import (
     STATE_FROM_WIRE,
     STATE_TO_WIRE,
@@ -50,6 +50,13 @@ def instance_from_record(record: state_pb2.InstanceRecord) -> Instance:
         estimated_seconds=record.estimated_seconds,
         report=report_from_wire(record.report) if record.HasField("report") else None,
     )
+
+
+def migration_from_record(record: state_pb2.DecisionRecord) -> Migration | None:
+    """Return the migration that was decided; none for other decisions, which the instances' states tell."""
+    if record.kind != state_pb2.DECISION_KIND_MIGRATE:
+        return None
+    return Migration(record.instance_id, record.target_instance_id)
 
 
 def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from kindling.platform.errors import UnavailableError
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
 from kindling.scheduler.domain.values import Instance, LoadProgress, LoadReport, Worker, WorkerReport
+from kindling.scheduler.ports import GenerationMoved, GenerationStayed
 from kindling.scheduler.wire import progress_from_wire, report_from_wire, worker_report_from_wire
 from kindling.v1 import inference_pb2, inference_pb2_grpc
 
@@ -46,6 +47,24 @@ class GrpcWorkers:
         with remote_errors(worker.worker_id):
             # No deadline: a drain takes as long as its longest generation, and keepalive notices a dead peer.
             await self._stub(worker).StopInstance(inference_pb2.StopInstanceRequest(instance_id=instance_id))
+
+    async def migrate(
+        self, worker: Worker, instance_id: str, target: Worker, target_instance_id: str
+    ) -> AsyncGenerator[GenerationMoved | GenerationStayed, None]:
+        """Have a worker move every generation that it has in an instance; yields what becomes of each."""
+        request = inference_pb2.MigrateInstanceRequest(
+            instance_id=instance_id, target_address=target.address, target_instance_id=target_instance_id
+        )
+        call = self._stub(worker).MigrateInstance(request)
+        try:
+            with remote_errors(worker.worker_id):
+                async for message in call:
+                    if message.HasField("moved"):
+                        yield GenerationMoved(message.moved.generation_id)
+                    elif message.HasField("stayed"):
+                        yield GenerationStayed(message.stayed.generation_id, message.stayed.message)
+        finally:
+            call.cancel()
 
     def _stub(self, worker: Worker) -> "inference_pb2_grpc.InferenceServiceAsyncStub":
         return inference_pb2_grpc.InferenceServiceStub(self._channels.get(worker.address))

@@ -68,6 +68,21 @@ class GrantLedger:
         self._settle(account, now)
         return True
 
+    def move(self, generation_id: str, source_id: str, target_id: str, now: float) -> None:
+        """A generation goes on in another instance: it takes room there from now on, and none where it was.
+
+        One that has ended meanwhile, or was granted a third place, is left as it is.
+        """
+        source = self._accounts[source_id]
+        if generation_id in source.ended or self._instance_of.get(generation_id, source_id) != source_id:
+            return
+        self.release(generation_id, now)
+        source.ended.add(generation_id)
+        self._settle(source, now)
+        self.grant(generation_id, target_id, now)
+        if generation_id in self._accounts[target_id].reported:
+            self._unseen.pop(generation_id)
+
     def report(self, instance_id: str, generation_ids: frozenset[str], now: float) -> None:
         """Take over what the instance's worker says it runs."""
         account = self._accounts[instance_id]
@@ -106,6 +121,11 @@ class GrantLedger:
     def in_flight(self, instance_id: str) -> int:
         """Generations granted or running on an instance, each counted once."""
         return self._accounts[instance_id].in_flight()
+
+    def has_arrived(self, instance_id: str) -> bool:
+        """Whether an instance has generations that its worker has told of, as far as they are not over."""
+        account = self._accounts[instance_id]
+        return not account.reported <= account.ended
 
     def idle_since(self, instance_id: str) -> float | None:
         """Since when an instance has nothing to do; none while it has."""

@@ -34,6 +34,10 @@ class WaitingLines:
         """Everyone who waits for a model, longest first."""
         return list(self._lines.get(model, {}).values())
 
+    def waiting(self, model: str) -> Iterator[Request]:
+        """Everyone who waits for a model, longest first; to be dropped before anybody joins or leaves."""
+        return iter(self._lines.get(model, {}).values())
+
     def length(self, model: str) -> int:
         """How many wait for a model."""
         return len(self._lines.get(model, {}))

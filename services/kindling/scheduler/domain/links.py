@@ -16,7 +16,12 @@ class Link:
     @property
     def takes_work(self) -> bool:
         """Whether the worker can be given generations and instances."""
-        return self.connected and self.report is not None and not self.report.draining
+        return self.report is not None and self.is_heard and not self.report.draining
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the worker tells now what it runs."""
+        return self.connected and self.report is not None
 
     @property
     def running(self) -> frozenset[str]:

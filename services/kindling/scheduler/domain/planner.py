@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import (
@@ -18,6 +19,7 @@ from kindling.scheduler.domain.policy import (
     instance_with_room,
 )
 from kindling.scheduler.domain.refusals import no_workers, queue_full, queue_timeout, retold, unknown_model
+from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
@@ -32,6 +34,7 @@ class Planner:
         self.troubles = Troubles(limits.max_start_attempts)
         self.limits = limits
         self._policy = policy
+        self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
         self._without_workers_since: float | None = None
 
@@ -45,7 +48,7 @@ class Planner:
         model = self._model(request.model)
         if (earlier := self._earlier_grant(request)) is not None:
             return Grant(request, earlier)
-        if self.lines.length(model.name) or (instance := instance_with_room(self.view, model)) is None:
+        if self.lines.length(model.name) or (instance := instance_with_room(self.view, model, request.avoid)) is None:
             return None
         self.view.grants.grant(request.generation_id, instance.instance_id, now)
         return Grant(request, instance)
@@ -109,9 +112,10 @@ class Planner:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
         self._watch_workers(now)
-        self.view.grants.expire(now)
+        plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._overdue(now))
         self._stop_surplus(plan, now)
+        self.relocation.clear_drained(plan, now)
         for model in self._models_in_order():
             self._serve(model, plan, now)
         return plan
@@ -128,29 +132,50 @@ class Planner:
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
         blocked = self.troubles.blocking(model.name, now) is not None
         while True:
-            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name))
+            request, avoid = self._next_in_line(model, now)
+            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name), avoid)
             decision = self._policy.decide(self.view, need, now)
             if isinstance(decision, UseInstance):
-                plan.grants.append(self._grant_head(model, decision, now))
+                assert request is not None
+                plan.grants.append(self._grant(request, decision, now))
             elif isinstance(decision, Wait) or blocked:
                 break
             elif isinstance(decision, StartInstance):
-                plan.starts.append(self._start(model, decision, now))
+                plan.starts.append(self._start(model, decision, request, now))
             else:
                 plan.stops.append(self._stop(decision, now))
         if decision == Wait(WaitReason.ALL_FAILED) and not blocked:
             plan.refusals += self._give_up(model, now)
 
-    def _grant_head(self, model: Model, decision: UseInstance, now: float) -> Grant:
-        request = self.lines.head(model.name)
-        assert request is not None
+    def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
+        """Who is served next, and what they avoid: the first who can run on what there is, else who waits longest."""
+        for request in self.lines.waiting(model.name):
+            avoid = self._avoided(request, model, now)
+            if instance_with_room(self.view, model, avoid) is not None:
+                return request, avoid
+            if not avoid:
+                break  # nobody who is choosier has a place either
+        head = self.lines.head(model.name)
+        return head, self._avoided(head, model, now) if head else frozenset()
+
+    def _avoided(self, request: Request, model: Model, now: float) -> frozenset[str]:
+        """What a request still avoids: it takes anything once it has waited a while and nothing starts elsewhere."""
+        if not request.avoid or now < request.arrived_at + self.limits.avoid_seconds:
+            return request.avoid
+        others = (one for one in self.view.instances_of(model.name) if one.instance_id not in request.avoid)
+        return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
+
+    def _grant(self, request: Request, decision: UseInstance, now: float) -> Grant:
         self.lines.leave(request)
         self.view.grants.grant(request.generation_id, decision.instance_id, now)
         instance = self.view.instances[decision.instance_id]
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
-    def _start(self, model: Model, decision: StartInstance, now: float) -> Start:
-        placement = decision.placement
+    def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:
+        instance = self._new_instance(model, decision.placement, now)
+        return Start(instance, decision.placement, decision.alternatives, request)
+
+    def _new_instance(self, model: Model, placement: Estimate, now: float) -> Instance:
         instance = Instance(
             instance_id=self._new_instance_id(model.name),
             model=model.name,
@@ -162,7 +187,7 @@ class Planner:
             started_at=now,
         )
         self.view.put_instance(instance, now)
-        return Start(instance, placement, decision.alternatives, self.lines.head(model.name))
+        return instance
 
     def _stop(self, decision: StopInstance, now: float) -> Stop:
         instance = replace(self.view.instances[decision.instance_id], state=InstanceState.STOPPING)
@@ -230,6 +255,7 @@ class Planner:
         yield self.view.grants.next_expiry()
         yield scaling.next_keep_alive(self.view, now)
         yield self.troubles.next_retry(now)
+        yield self.relocation.next_retry(now)
         for name in {instance.worker_id for instance in self.view.instances.values()}:
             yield self._lost_at(name)
         for name in self.lines.models():
@@ -237,6 +263,8 @@ class Planner:
             if head is not None and model is not None:
                 yield head.arrived_at + model.settings.max_queue_wait_seconds
                 yield self._workers_missed(head)
+        patience = (request.arrived_at + self.limits.avoid_seconds for request in self.lines if request.avoid)
+        yield min((end for end in patience if end > now), default=None)
 
     def _lost_at(self, worker_id: str) -> float | None:
         link = self.view.link(worker_id)
@@ -248,7 +276,7 @@ class Planner:
         if instance_id is None:
             return None
         instance = self.view.instances[instance_id]
-        if self.view.serves(instance):
+        if self.view.serves(instance) and instance_id not in request.avoid:
             return instance
         self.view.grants.release(request.generation_id, request.arrived_at)
         return None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain.estimate import Estimate
-from kindling.scheduler.domain.values import Instance, Request
+from kindling.scheduler.domain.values import Instance, Migration, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Limits:
     no_workers_wait_seconds: float = 30.0
     max_start_attempts: int = 3
     worker_lost_seconds: float = 5.0
+    avoid_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,22 @@ class Stop:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A migration to be recorded and carried out, with the start of its target if that does not run yet."""
+
+    migration: Migration
+    reason: str
+    start: Start | None = None
+
+
 @dataclass(slots=True)
 class Plan:
-    """What is to be done now; all of it is entered into the view already."""
+    """What is to be done now; all of it is entered into the view already. ``has_news`` says that more has changed."""
 
     grants: list[Grant] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    has_news: bool = False

@@ -17,22 +17,24 @@ class WaitReason(enum.Enum):
     AT_MAXIMUM = "it has as many instances as it may have"
     SLOT_BECOMES_FREE = "an instance that stops makes room"
     NO_SLOT = "every slot is busy or protected"
-    NO_WORKERS = "no worker is there"
+    NO_WORKERS = "no worker is there, or none but those to be avoided"
     ALL_FAILED = "its start failed on every worker that is there"
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A model with ``queued`` requests; its start has failed on the workers in ``excluded``."""
+    """A model with ``queued`` requests, of which the next wants to run elsewhere than the instances in ``avoid``; its
+    start has failed on the workers in ``excluded``."""
 
     model: Model
     queued: int = 0
     excluded: frozenset[str] = frozenset()
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class UseInstance:
-    """Run the first request in line on an instance that has room."""
+    """Run the next request on an instance that has room."""
 
     instance_id: str
 
@@ -71,15 +73,24 @@ class Policy:
 
     def decide(self, view: ClusterView, need: Need, now: float) -> Decision:
         """Return what to do next for a model. Call again once the decision is entered into the view."""
-        if need.queued and (roomiest := instance_with_room(view, need.model)):
+        if need.queued and (roomiest := instance_with_room(view, need.model, need.avoid)):
             return UseInstance(roomiest.instance_id)
         if (enough := _has_enough(view, need)) is not None:
             return Wait(enough)
-        candidates = [worker for worker in view.workers.values() if view.can_start(worker)]
+        return self.place(view, need, now)
+
+    def place(self, view: ClusterView, need: Need, now: float) -> StartInstance | StopInstance | Wait:
+        """Return how one more instance of a model comes to be, elsewhere than those to be avoided."""
+        shunned = {view.instances[name].worker_id for name in need.avoid if name in view.instances}
+        candidates = [one for one in view.workers.values() if view.can_start(one) and one.worker_id not in shunned]
         if not candidates:
             return Wait(WaitReason.NO_WORKERS)
         allowed = [worker for worker in candidates if worker.worker_id not in need.excluded]
         return self._start(view, need.model, allowed, now) or _make_room(view, allowed, now)
+
+    def place_on(self, view: ClusterView, model: Model, worker: Worker, now: float) -> Estimate:
+        """Return what a start on a worker with a free slot is expected to take."""
+        return estimate(view, worker, model.checkpoint, now, self.assumptions)
 
     def _start(self, view: ClusterView, model: Model, allowed: list[Worker], now: float) -> StartInstance | None:
         """The placement with the smallest startup time among the free slots."""
@@ -94,20 +105,21 @@ class Policy:
         return StartInstance(placements[0], tuple(placements[1:])) if placements else None
 
 
-def instance_with_room(view: ClusterView, model: Model) -> Instance | None:
-    """The instance of a model with the fewest generations in flight, if it may have one more."""
+def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:
+    """The instance of a model with the fewest generations, if it may have one more and is not to be avoided."""
     best, fewest = None, model.settings.concurrency_target
     for instance in view.instances_of(model.name):
-        if view.serves(instance) and (count := view.grants.in_flight(instance.instance_id)) < fewest:
+        if instance.instance_id in avoid or not view.serves(instance):
+            continue
+        if (count := view.load(instance.instance_id)) < fewest:
             best, fewest = instance, count
     return best
 
 
 def _has_enough(view: ClusterView, need: Need) -> WaitReason | None:
     model = need.model
-    if scaling.capacity(view, model) >= scaling.wanted_instances(
-        model.settings, scaling.demand(view, model, need.queued)
-    ):
+    demand = scaling.demand(view, model, need.queued, need.avoid)
+    if scaling.capacity(view, model, need.avoid) >= scaling.wanted_instances(model.settings, demand):
         return WaitReason.ENOUGH
     maximum = model.settings.max_instances
     if maximum and scaling.alive(view, model) >= maximum:

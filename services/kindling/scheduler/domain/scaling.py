@@ -13,27 +13,34 @@ def wanted_instances(settings: ModelSettings, demand: int) -> int:
     return min(wanted, settings.max_instances) if settings.max_instances else wanted
 
 
-def demand(view: ClusterView, model: Model, queued: int) -> int:
-    """Generations of a model that wait or run on what it points at now."""
-    return queued + sum(view.grants.in_flight(i.instance_id) for i in view.instances_of(model.name) if view.serves(i))
+def demand(view: ClusterView, model: Model, queued: int, avoid: frozenset[str] = frozenset()) -> int:
+    """Generations of a model that wait, or run on what it points at now and not on what is to be avoided."""
+    running = (i.instance_id for i in view.instances_of(model.name) if view.serves(i) and i.instance_id not in avoid)
+    return queued + sum(view.load(instance_id) for instance_id in running)
 
 
-def capacity(view: ClusterView, model: Model) -> int:
-    """Instances of a model that serve, or will once they are started."""
+def capacity(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> int:
+    """Instances of a model that serve, or will once they are started, those to be avoided left out."""
     return sum(
-        view.serves(i) or (i.state is InstanceState.STARTING and view.is_current(i))
-        for i in view.instances_of(model.name)
+        view.serves(i) or will_serve(view, i) for i in view.instances_of(model.name) if i.instance_id not in avoid
     )
 
 
+def will_serve(view: ClusterView, instance: Instance) -> bool:
+    """Whether an instance that starts will take generations once it is ready."""
+    return instance.state is InstanceState.STARTING and view.is_current(instance) and not view.is_leaving(instance)
+
+
 def alive(view: ClusterView, model: Model) -> int:
-    """Instances of a model that count against its maximum: all that have not been told to stop."""
-    return sum(i.state is not InstanceState.STOPPING for i in view.instances_of(model.name))
+    """Instances of a model that count against its maximum: all that have not been told to stop, a pair that migrates
+    as one."""
+    kept = (i for i in view.instances_of(model.name) if i.state is not InstanceState.STOPPING)
+    return sum(i.instance_id not in view.migrations for i in kept)
 
 
 def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
     """Why an instance should stop, or none if it should stay."""
-    if instance.state is not InstanceState.READY:
+    if instance.state is not InstanceState.READY or view.migrations_of(instance.instance_id):
         return None
     if not view.is_current(instance):
         return REPLACED
@@ -41,8 +48,11 @@ def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
 
 
 def is_spare(view: ClusterView, instance: Instance) -> bool:
-    """Whether an instance that is ready and loaded has no work, and ``min_instances`` are there without it."""
+    """Whether an instance that is ready and loaded has no work, does not migrate, and ``min_instances`` are there
+    without it."""
     if instance.state is not InstanceState.READY or instance.is_loading or view.is_busy(instance):
+        return False
+    if view.migrations_of(instance.instance_id):
         return False
     model = view.models.get(instance.model)
     if model is None:

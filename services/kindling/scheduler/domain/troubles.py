@@ -1,5 +1,6 @@
 """Starts that failed: where not to try again, when to give up, and what those who wait are told."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import Code, KindlingError
@@ -71,6 +72,11 @@ class Troubles:
         """A worker came back: what failed on it before says nothing any more."""
         for trouble in self._of_model.values():
             trouble.excluded.discard(worker_id)
+
+    def keep(self, models: Collection[str]) -> None:
+        """Forget the troubles of all others."""
+        for name in self._of_model.keys() - set(models):
+            del self._of_model[name]
 
     def clear(self, model: str) -> None:
         """A start succeeded, or the model changed."""

@@ -24,6 +24,15 @@ class InstanceState(enum.Enum):
     STOPPING = "stopping"
 
 
+class MigrationStage(enum.Enum):
+    """What a migration is doing."""
+
+    STARTING = "starting"
+    MOVING = "moving"
+    STOPPING = "stopping"
+    DONE = "done"
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """An immutable set of weights; ``digest`` identifies it everywhere."""
@@ -162,6 +171,11 @@ class Instance:
     source: Tier | None = None
 
     @property
+    def node_id(self) -> str:
+        """The node of its worker, whose id is `node/worker`."""
+        return self.worker_id.rpartition("/")[0]
+
+    @property
     def is_loading(self) -> bool:
         """Whether it takes generations while its last weights are still on their way."""
         return self.state is InstanceState.READY and self.report is not None and not self.report.complete
@@ -200,9 +214,29 @@ class WorkerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Migration:
+    """Every generation of the source goes to the target, and the source stops then.
+
+    While the target starts, the source serves on. Once generations are ``moving``, it gets no new ones.
+    """
+
+    source_id: str
+    target_id: str
+    moving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Nothing is started on a node, and what runs there moves away."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A generation that wants a place."""
+    """A generation that wants a place, and not on the instances in ``avoid`` if there is any other."""
 
     generation_id: str
     model: str
     arrived_at: float
+    avoid: frozenset[str] = frozenset()

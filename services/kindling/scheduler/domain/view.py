@@ -6,18 +6,30 @@ from dataclasses import replace
 
 from kindling.scheduler.domain.grants import GrantLedger
 from kindling.scheduler.domain.links import Link
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Residency, Tier, Worker, WorkerReport
+from kindling.scheduler.domain.values import (
+    Instance,
+    InstanceState,
+    Migration,
+    Model,
+    Node,
+    Residency,
+    Tier,
+    Worker,
+    WorkerReport,
+)
 
 
 class ClusterView:
-    """Nodes, workers, residency, models and instances. A decision is entered here before it is acted upon, so two
-    decisions can never count on the same slot."""
+    """Nodes, workers, residency, models, instances and what becomes of them. A decision is entered here before it is
+    acted upon, so two decisions can never count on the same slot."""
 
     def __init__(self, grant_ttl_seconds: float = 10.0) -> None:
         self.nodes: dict[str, Node] = {}
         self.workers: dict[str, Worker] = {}
         self.models: dict[str, Model] = {}
         self.instances: dict[str, Instance] = {}
+        self.migrations: dict[str, Migration] = {}  # by source
+        self.drained: set[str] = set()  # nodes, live or not
         self.grants = GrantLedger(grant_ttl_seconds)
         self._residency: dict[tuple[str, str], Residency] = {}
         self._links: dict[str, Link] = {}
@@ -54,15 +66,47 @@ class ClusterView:
             self._init_seconds[instance.digest] = instance.report.init_seconds
 
     def remove_instance(self, instance_id: str) -> Instance | None:
-        """Forget an instance with its grants; none if it is unknown."""
+        """Forget an instance with its grants and its migration; none if it is unknown."""
         instance = self.instances.pop(instance_id, None)
         if instance is None:
             return None
         self._of_model[instance.model].discard(instance_id)
         self._on_worker[instance.worker_id].discard(instance_id)
         self._confirmed.discard(instance_id)
+        for migration in self.migrations_of(instance_id):
+            self.end_migration(migration)
         self.grants.close(instance_id)
         return instance
+
+    # Migrations
+
+    def put_migration(self, migration: Migration) -> None:
+        """Enter a migration, or how far it is."""
+        self.migrations[migration.source_id] = migration
+
+    def end_migration(self, migration: Migration) -> None:
+        """A migration is over, one way or the other; one that is not known any more is ignored."""
+        if self.is_under_way(migration):
+            del self.migrations[migration.source_id]
+
+    def is_under_way(self, migration: Migration) -> bool:
+        """Whether a migration goes on: it ends by itself when either instance is gone."""
+        known = self.migrations.get(migration.source_id)
+        return known is not None and known.target_id == migration.target_id
+
+    def migrations_of(self, instance_id: str) -> list[Migration]:
+        """The migrations from or to an instance."""
+        return [one for one in self.migrations.values() if instance_id in (one.source_id, one.target_id)]
+
+    def is_leaving(self, instance: Instance) -> bool:
+        """Whether an instance gets no more generations: they go to its successor, or its node is drained."""
+        migration = self.migrations.get(instance.instance_id)
+        return migration.moving if migration else instance.node_id in self.drained
+
+    def load(self, instance_id: str) -> int:
+        """Generations in flight on an instance, with those that are on their way to it."""
+        coming = (one.source_id for one in self.migrations.values() if one.moving and one.target_id == instance_id)
+        return self.grants.in_flight(instance_id) + sum(self.grants.in_flight(source_id) for source_id in coming)
 
     # Workers' reports
 
@@ -117,12 +161,17 @@ class ClusterView:
         """The instances in a worker, by id."""
         return [self.instances[name] for name in sorted(self._on_worker.get(worker_id, ()))]
 
+    def instances_on_node(self, node_id: str) -> list[Instance]:
+        """The instances on a node, by id."""
+        return [one for _, one in sorted(self.instances.items()) if one.node_id == node_id]
+
     def serves(self, instance: Instance) -> bool:
-        """Whether an instance computes, can be reached, and runs what its model points at now."""
+        """Whether an instance takes generations: it computes, can be reached, and runs what its model points at now."""
         return (
             instance.state is InstanceState.READY
             and self.is_current(instance)
             and self.link(instance.worker_id).takes_work
+            and not self.is_leaving(instance)
         )
 
     def is_current(self, instance: Instance) -> bool:
@@ -135,9 +184,12 @@ class ClusterView:
         return self.grants.in_flight(instance.instance_id) > 0
 
     def can_start(self, worker: Worker) -> bool:
-        """Whether a worker can be given a new instance, room aside: it and its node are live and it answers."""
+        """Whether a worker can be given a new instance, room aside: it answers, its node is live and not drained."""
         return (
-            worker.worker_id in self.workers and worker.node_id in self.nodes and self.link(worker.worker_id).takes_work
+            worker.worker_id in self.workers
+            and worker.node_id in self.nodes
+            and worker.node_id not in self.drained
+            and self.link(worker.worker_id).takes_work
         )
 
     def free_slots(self, worker: Worker) -> int:
@@ -167,3 +219,13 @@ class ClusterView:
         for worker in self.workers.values():
             decided = [i for i in self.instances_on(worker.worker_id) if i.state is not InstanceState.STOPPING]
             assert len(decided) <= worker.slots, f"{worker.worker_id} is double-booked"
+        for migration in self.migrations.values():
+            self._check_migration(migration)
+
+    def _check_migration(self, migration: Migration) -> None:
+        source, target = self.instances[migration.source_id], self.instances[migration.target_id]
+        assert source.state is InstanceState.READY
+        assert target.state is not InstanceState.STOPPING
+        assert (source.digest, source.model) == (target.digest, target.model)
+        assert source.worker_id != target.worker_id
+        assert target.instance_id not in self.migrations, "a target stays where it is"
