@@ -76,6 +76,7 @@ class FakeScheduler(
         self.models = models
         self.acquired = Journal()
         self.released = Journal()
+        self.avoided: list[list[str]] = []
         self.file_reads = 0
         self.before_grant: list[scheduler_pb2.AcquireResponse] = []
         self.hold: asyncio.Event | None = None
@@ -85,6 +86,7 @@ class FakeScheduler(
     async def Acquire(self, request, context) -> AsyncIterator[scheduler_pb2.AcquireResponse]:
         if self.refuse is not None:
             raise self.refuse()
+        self.avoided.append(list(request.avoid_instance_ids))
         await self.acquired.add(request.generation_id)
         for event in self.before_grant:
             yield event
@@ -154,7 +156,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
     """Answers every prompt with ``reply_ids`` and the end token, ``batch_tokens`` at a time.
 
     Logs what it was asked and which generations were cancelled. With ``hold`` it stops before position
-    ``hold_at`` until told; with ``fail_at`` it fails there, once per entry.
+    ``hold_at`` until told; with ``fail_at`` it fails there, and with ``migrate_at`` it hands over, once per entry.
     """
 
     def __init__(self, reply_ids: list[int], end_id: int) -> None:
@@ -167,6 +169,8 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.hold: asyncio.Event | None = None
         self.hold_at = 3
         self.fail_at: list[tuple[int, KindlingError]] = []
+        self.migrate_at: list[tuple[int, inference_pb2.GenerationMigrated]] = []
+        self.alive_before_each = 0
 
     async def Generate(self, request, context) -> AsyncIterator[inference_pb2.GenerateResponse]:
         self.requests.append(request)
@@ -185,8 +189,13 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         while position < len(ids):
             if self.fail_at and position >= self.fail_at[0][0]:
                 raise self.fail_at.pop(0)[1]
+            if self.migrate_at and position >= self.migrate_at[0][0]:
+                yield inference_pb2.GenerateResponse(migrated=self.migrate_at.pop(0)[1])
+                return
             if self.hold is not None and position >= self.hold_at:
                 await self.hold.wait()
+            for _ in range(self.alive_before_each):
+                yield inference_pb2.GenerateResponse(alive=inference_pb2.GenerationAlive())
             batch = ids[position : position + self.batch_tokens]
             yield inference_pb2.GenerateResponse(tokens=_batch(request, position, batch))
             position += len(batch)
@@ -230,6 +239,13 @@ class Rig:
     @property
     def worker(self) -> FakeWorker:
         return self.workers[0]
+
+    def migrate(self, source: int, position: int, target: int) -> None:
+        """Make worker ``source`` hand the next generation that comes to ``position`` over to worker ``target``."""
+        migrated = inference_pb2.GenerationMigrated(
+            worker_address=self.scheduler.workers[target], instance_id=f"{MODEL}-{target}", position=position
+        )
+        self.workers[source].migrate_at.append((position, migrated))
 
 
 @asynccontextmanager

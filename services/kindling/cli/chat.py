@@ -14,6 +14,7 @@ from rich.status import Status
 
 from kindling.cli.client import ClusterClient, connect
 from kindling.cli.console import err, out
+from kindling.cli.moves import WorkerNames, print_mark
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address, ModelName
 from kindling.cli.status import tier_name
 from kindling.cli.values import format_seconds
@@ -30,6 +31,7 @@ class ChatOptions:
     temperature: float
     max_tokens: int
     seed: int
+    trace: bool
 
 
 def chat(
@@ -39,10 +41,11 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer; 0 draws one.")] = 0,
+    trace: Annotated[bool, typer.Option("--trace", help="Mark where an answer goes on on another worker.")] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Talk to a model. Reads lines from the terminal, or the whole of a pipe as one message."""
-    options = ChatOptions(name, system, temperature, max_tokens, seed)
+    options = ChatOptions(name, system, temperature, max_tokens, seed, trace)
     interactive = not message and sys.stdin.isatty()
     once = "" if interactive else message or _piped()
     # The loop lives as long as the connection and rests at the prompt, where Ctrl-C must reach input() at once.
@@ -91,6 +94,7 @@ class Conversation:
 
     def __init__(self, options: ChatOptions) -> None:
         self._options = options
+        self._workers = WorkerNames()
         self._messages = [_message("system", options.system)] if options.system else []
 
     async def say(self, client: ClusterClient, text: str) -> None:
@@ -100,7 +104,11 @@ class Conversation:
         try:
             with err.status("waiting for the cluster") as waiting:
                 async for event in client.complete(self._request()):
-                    _show(event, waiting, answer)
+                    if event.HasField("moved"):
+                        waiting.stop()
+                        print_mark(event.moved, await self._workers.name(client, event.moved.worker_address))
+                    else:
+                        _show(event, waiting, answer)
         finally:
             self._messages.append(_message("assistant", "".join(answer)))
 
@@ -114,6 +122,7 @@ class Conversation:
                 max_tokens=options.max_tokens,
                 seed=options.seed or random.getrandbits(63),
             ),
+            trace=options.trace,
         )
 
 

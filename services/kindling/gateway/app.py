@@ -60,7 +60,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             TokenizerCache(ModelFiles(leader), background, settings.tokenizer_cache_size)
         )
         generations = Generations(
-            GrpcScheduler(leader), GrpcWorkers(channels), background, resume_attempts=settings.resume_attempts
+            GrpcScheduler(leader), GrpcWorkers(channels), background, clock, settings.resume_limits
         )
         completions = Completions(models, tokenizers, generations, background)
         http = _http_server(settings, OpenAIApi(completions, models, GrpcCluster(leader), settings))

@@ -8,13 +8,18 @@ from dataclasses import replace
 from kindling.gateway.domain.choice_text import ChoiceText
 from kindling.gateway.domain.events import (
     ChoiceEnded,
+    ChoiceMoved,
     ChosenLogprob,
     Delta,
     Finished,
     FinishReason,
     Granted,
+    Moved,
     NamedLogprob,
+    Queued,
+    Starting,
     StartKind,
+    Step,
     TokenBatch,
     TokenLogprobs,
     Waiting,
@@ -53,34 +58,41 @@ class Choice:
             sampling=replace(request.sampling, seed=seed, max_tokens=max_tokens),
             emitted=[],
         )
+        self._reason = FinishReason.STOP
         self._text = ChoiceText(tokenizer.decode, tokenizer.hidden_ids, request.stop)
         # Tokens whose text is withheld go out with the next piece.
         self._token_ids: list[int] = []
         self._logprobs: list[ChosenLogprob] = []
 
-    async def run(self) -> AsyncGenerator[Waiting | Delta | ChoiceEnded, None]:
+    async def run(self) -> AsyncGenerator[Waiting | Delta | ChoiceMoved | ChoiceEnded, None]:
         """Yield what happens, and at last ``ChoiceEnded``; a stop sequence cancels the generation."""
         if self._request.echo:
             yield Delta(self._index, self._prompt_text())
-        reason = FinishReason.STOP
         async with aclosing(self._generations.run(self._generation)) as steps:
             async for step in steps:
-                if isinstance(step, TokenBatch):
-                    text = self._take(step)
-                    if text or self._logprobs:
-                        yield self._delta(text)
-                    if self._text.stopped:
-                        break
-                elif isinstance(step, Finished):
-                    reason = step.reason
-                elif isinstance(step, Granted):
-                    self.start = step.start
-                else:
-                    yield step
+                event = self._event_of(step)
+                if event is not None:
+                    yield event
+                if self._text.stopped:
+                    break
         rest = self._text.flush()
         if rest or self._token_ids:
             yield self._delta(rest)
-        yield ChoiceEnded(self._index, FinishReason.STOP if self._text.stopped else reason)
+        yield ChoiceEnded(self._index, FinishReason.STOP if self._text.stopped else self._reason)
+
+    def _event_of(self, step: Step) -> Waiting | Delta | ChoiceMoved | None:
+        if isinstance(step, TokenBatch):
+            text = self._take(step)
+            return self._delta(text) if text or self._logprobs else None
+        if isinstance(step, Finished):
+            self._reason = step.reason
+        elif isinstance(step, Granted):
+            self.start = step.start
+        elif isinstance(step, Moved):
+            return ChoiceMoved(self._index, step) if self._request.trace else None
+        elif isinstance(step, Queued | Starting):
+            return step
+        return None
 
     def _take(self, batch: TokenBatch) -> str:
         text, used = self._text.feed(batch.token_ids)

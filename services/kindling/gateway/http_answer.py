@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kindling.gateway.domain.events import ChoiceEnded, Completed, Delta, Event, Prepared
+from kindling.gateway.domain.events import ChoiceEnded, Completed, Delta, Event, Prepared, Queued, Starting
 from kindling.gateway.domain.openai_answer import DONE, AnswerFormat, Choice, event_of
 from kindling.gateway.domain.openai_error import openai_error
 from kindling.gateway.domain.request import AnswerOptions
@@ -97,7 +97,7 @@ class _Stream:
         elif isinstance(event, Completed):
             usage = self._format.usage(event) if self._options.include_usage else b""
             await self._send(usage + DONE, more=False)
-        elif not isinstance(event, Prepared):
+        elif isinstance(event, Queued | Starting):
             await self._comment()
 
     async def fail(self, error: KindlingError) -> None:

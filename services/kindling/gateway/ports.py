@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kindling.gateway.domain.events import Finished, Granted, Queued, Starting, TokenBatch
+from kindling.gateway.domain.events import Alive, Finished, Granted, Migrated, Place, Queued, Starting, TokenBatch
 from kindling.gateway.domain.model_info import ModelInfo
 from kindling.gateway.domain.request import ChatMessage, Sampling
 
@@ -26,12 +26,16 @@ class Generation:
 class Scheduler(Protocol):
     """Finds places for generations."""
 
-    def acquire(self, generation: Generation) -> AsyncGenerator[Queued | Starting | Granted]:
-        """Ask for a place; ends with exactly one ``Granted``. Giving up the iterator gives up the request."""
+    def acquire(self, generation: Generation, avoid: frozenset[str]) -> AsyncGenerator[Queued | Starting | Granted]:
+        """Ask for a place, not in the instances in ``avoid`` if there is another; ends with exactly one ``Granted``.
+
+        A generation has one place at a time: one that it has in ``avoid`` is given back, any other is granted again.
+        Giving up the iterator gives up the request.
+        """
         ...
 
     async def release(self, generation_id: str, instance_id: str) -> None:
-        """Give a grant back; a grant that is unknown is gone already."""
+        """Give the generation's grant back, wherever it is; a grant that is unknown is gone already."""
         ...
 
 
@@ -74,8 +78,13 @@ class Cluster(Protocol):
 class Workers(Protocol):
     """Runs generations on workers."""
 
-    def generate(self, place: Granted, generation: Generation) -> AsyncGenerator[TokenBatch | Finished]:
-        """Run the generation from where it stands; ends with exactly one ``Finished``. Giving up cancels it."""
+    def generate(
+        self, place: Place, generation: Generation
+    ) -> AsyncGenerator[TokenBatch | Alive | Migrated | Finished]:
+        """Run the generation from where it stands, or go on reading one that was handed over to this place.
+
+        Ends with exactly one ``Finished`` or ``Migrated``. Giving up cancels the generation there.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from kindling.gateway.completion import Completions
 from kindling.gateway.domain.api_keys import ApiKeys
 from kindling.gateway.domain.events import (
     ChoiceEnded,
+    ChoiceMoved,
     Completed,
     Delta,
     Event,
@@ -43,7 +44,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     ) -> AsyncIterator[generation_pb2.CompleteResponse]:
         """Run a prompt or a conversation and stream the answer."""
         require_key(self._api_keys, context)
-        async with aclosing(self._completions.answer(_request_of(request))) as events:
+        async with aclosing(self._completions.answer(_traced(request))) as events:
             async for event in events:
                 if not isinstance(event, Prepared):
                     yield _response_of(event)
@@ -54,6 +55,10 @@ def require_key(api_keys: ApiKeys, context: Context) -> None:
     metadata = dict(context.invocation_metadata() or ())
     value = metadata.get("authorization")
     api_keys.require(value.encode() if isinstance(value, str) else value)
+
+
+def _traced(request: generation_pb2.CompleteRequest) -> CompletionRequest:
+    return replace(_request_of(request), trace=request.trace)
 
 
 def _request_of(request: generation_pb2.CompleteRequest) -> CompletionRequest:
@@ -93,6 +98,8 @@ def _common(request: generation_pb2.CompleteRequest) -> dict[str, Any]:
 def _response_of(event: Event) -> generation_pb2.CompleteResponse:
     if isinstance(event, Delta):
         return generation_pb2.CompleteResponse(delta=_delta(event))
+    if isinstance(event, ChoiceMoved):
+        return generation_pb2.CompleteResponse(moved=_moved(event))
     if isinstance(event, ChoiceEnded):
         ended = generation_pb2.ChoiceFinished(index=event.index, reason=_REASONS[event.reason])
         return generation_pb2.CompleteResponse(choice_finished=ended)
@@ -111,6 +118,16 @@ def _delta(delta: Delta) -> generation_pb2.TextDelta:
         for item in delta.logprobs
     ]
     return generation_pb2.TextDelta(index=delta.index, text=delta.text, token_ids=delta.token_ids, logprobs=logprobs)
+
+
+def _moved(moved: ChoiceMoved) -> generation_pb2.ChoiceMoved:
+    return generation_pb2.ChoiceMoved(
+        index=moved.index,
+        kind=generation_pb2.MoveKind.ValueType(moved.move.kind.value),
+        position=moved.move.position,
+        instance_id=moved.move.target.instance_id,
+        worker_address=moved.move.target.worker_address,
+    )
 
 
 def _finished(completed: Completed) -> generation_pb2.CompleteFinished:

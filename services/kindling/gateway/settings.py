@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from kindling.gateway.domain.resume_budget import ResumeLimits
 from kindling.platform.settings import ServiceSettings
 
 
@@ -22,8 +23,26 @@ class GatewaySettings(ServiceSettings):
     scheduler_retry_seconds: float = Field(
         default=30.0, ge=0, description="how long a request bears with schedulers that are not there"
     )
-    resume_attempts: int = Field(default=3, ge=0, description="how often a generation is resumed after a lost worker")
+    resume_attempts: int = Field(
+        default=3,
+        ge=0,
+        description="how often in a row a generation is resumed without getting anywhere; 0: never",
+    )
+    resume_share: float = Field(
+        default=0.1, ge=0, le=1, description="fruitless resumes and hedges over all generations, per request"
+    )
+    resumes_per_second: float = Field(
+        default=10.0, ge=0, description="fruitless resumes and hedges over all generations, besides the share"
+    )
+    silence_seconds: float = Field(
+        default=3.0, ge=0, description="how long a worker may be silent before another is tried as well; 0: for ever"
+    )
     queue_comment_seconds: float = Field(default=10.0, gt=0, description="pause between signs of life while waiting")
+
+    @property
+    def resume_limits(self) -> ResumeLimits:
+        """How generations are resumed and hedged."""
+        return ResumeLimits(self.resume_attempts, self.resume_share, self.resumes_per_second, self.silence_seconds)
 
     @property
     def scheduler_list(self) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Self
 
 from opentelemetry import metrics, trace
 
+from kindling.gateway.domain.events import Moved
 from kindling.platform.errors import KindlingError
 
 _SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0]
@@ -32,6 +33,26 @@ _tokens = _meter.create_counter("kindling.gateway.tokens", unit="{token}", descr
 _active = _meter.create_up_down_counter(
     "kindling.gateway.active_requests", unit="{request}", description="Requests that are being answered."
 )
+_moves = _meter.create_counter(
+    "kindling.generation.moves",
+    unit="{move}",
+    description="Generations that went on in another place: migrated, resumed after a break-off, or hedged.",
+)
+
+
+def note_move(generation_id: str, move: Moved) -> None:
+    """Count a move and put it on the current span as the event `migrated`, `resumed` or `hedged`."""
+    kind = move.kind.name.lower()
+    _moves.add(1, {"kind": kind})
+    attributes: dict[str, str | int] = {
+        "kindling.generation.id": generation_id,
+        "kindling.generation.position": move.position,
+        "kindling.from.worker": move.source.worker_address,
+        "kindling.from.instance": move.source.instance_id,
+        "kindling.to.worker": move.target.worker_address,
+        "kindling.to.instance": move.target.instance_id,
+    }
+    trace.get_current_span().add_event(kind, attributes)
 
 
 class RequestMeter:

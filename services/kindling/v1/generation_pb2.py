@@ -26,29 +26,33 @@ from kindling.v1 import inference_pb2 as kindling_dot_v1_dot_inference__pb2
 from kindling.v1 import scheduler_pb2 as kindling_dot_v1_dot_scheduler__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckindling/v1/generation.proto\x12\x0bkindling.v1\x1a\x1bkindling/v1/inference.proto\x1a\x1bkindling/v1/scheduler.proto\"\xe2\x01\n\x0f\x43ompleteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12*\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x15.kindling.v1.TokenIdsH\x00\x12\x31\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x19.kindling.v1.ConversationH\x00\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\t\n\x01n\x18\x07 \x01(\rB\x07\n\x05input\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\":\n\x0c\x43onversation\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.kindling.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xe0\x01\n\x10\x43ompleteResponse\x12/\n\x07waiting\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.AcquireResponseH\x00\x12\'\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.kindling.v1.TextDeltaH\x00\x12\x36\n\x0f\x63hoice_finished\x18\x03 \x01(\x0b\x32\x1b.kindling.v1.ChoiceFinishedH\x00\x12\x31\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CompleteFinishedH\x00\x42\x07\n\x05\x65vent\"i\n\tTextDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12,\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"J\n\x0e\x43hoiceFinished\x12\r\n\x05index\x18\x01 \x01(\r\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.kindling.v1.FinishReason\"\x88\x01\n\x10\x43ompleteFinished\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x1b\n\x13\x66irst_token_seconds\x18\x03 \x01(\x01\x12%\n\x05start\x18\x04 \x01(\x0e\x32\x16.kindling.v1.StartKind2^\n\x11GenerationService\x12I\n\x08\x43omplete\x12\x1c.kindling.v1.CompleteRequest\x1a\x1d.kindling.v1.CompleteResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckindling/v1/generation.proto\x12\x0bkindling.v1\x1a\x1bkindling/v1/inference.proto\x1a\x1bkindling/v1/scheduler.proto\"\xf1\x01\n\x0f\x43ompleteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12*\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x15.kindling.v1.TokenIdsH\x00\x12\x31\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x19.kindling.v1.ConversationH\x00\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\t\n\x01n\x18\x07 \x01(\r\x12\r\n\x05trace\x18\x08 \x01(\x08\x42\x07\n\x05input\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\":\n\x0c\x43onversation\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.kindling.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8b\x02\n\x10\x43ompleteResponse\x12/\n\x07waiting\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.AcquireResponseH\x00\x12\'\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.kindling.v1.TextDeltaH\x00\x12\x36\n\x0f\x63hoice_finished\x18\x03 \x01(\x0b\x32\x1b.kindling.v1.ChoiceFinishedH\x00\x12\x31\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CompleteFinishedH\x00\x12)\n\x05moved\x18\x05 \x01(\x0b\x32\x18.kindling.v1.ChoiceMovedH\x00\x42\x07\n\x05\x65vent\"i\n\tTextDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12,\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"\x80\x01\n\x0b\x43hoiceMoved\x12\r\n\x05index\x18\x01 \x01(\r\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.kindling.v1.MoveKind\x12\x10\n\x08position\x18\x03 \x01(\r\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x16\n\x0eworker_address\x18\x05 \x01(\t\"J\n\x0e\x43hoiceFinished\x12\r\n\x05index\x18\x01 \x01(\r\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.kindling.v1.FinishReason\"\x88\x01\n\x10\x43ompleteFinished\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x1b\n\x13\x66irst_token_seconds\x18\x03 \x01(\x01\x12%\n\x05start\x18\x04 \x01(\x0e\x32\x16.kindling.v1.StartKind*j\n\x08MoveKind\x12\x19\n\x15MOVE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12MOVE_KIND_MIGRATED\x10\x01\x12\x15\n\x11MOVE_KIND_RESUMED\x10\x02\x12\x14\n\x10MOVE_KIND_HEDGED\x10\x03\x32^\n\x11GenerationService\x12I\n\x08\x43omplete\x12\x1c.kindling.v1.CompleteRequest\x1a\x1d.kindling.v1.CompleteResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MOVEKIND']._serialized_start=1201
+  _globals['_MOVEKIND']._serialized_end=1307
   _globals['_COMPLETEREQUEST']._serialized_start=104
-  _globals['_COMPLETEREQUEST']._serialized_end=330
-  _globals['_TOKENIDS']._serialized_start=332
-  _globals['_TOKENIDS']._serialized_end=355
-  _globals['_CONVERSATION']._serialized_start=357
-  _globals['_CONVERSATION']._serialized_end=415
-  _globals['_CHATMESSAGE']._serialized_start=417
-  _globals['_CHATMESSAGE']._serialized_end=461
-  _globals['_COMPLETERESPONSE']._serialized_start=464
-  _globals['_COMPLETERESPONSE']._serialized_end=688
-  _globals['_TEXTDELTA']._serialized_start=690
-  _globals['_TEXTDELTA']._serialized_end=795
-  _globals['_CHOICEFINISHED']._serialized_start=797
-  _globals['_CHOICEFINISHED']._serialized_end=871
-  _globals['_COMPLETEFINISHED']._serialized_start=874
-  _globals['_COMPLETEFINISHED']._serialized_end=1010
-  _globals['_GENERATIONSERVICE']._serialized_start=1012
-  _globals['_GENERATIONSERVICE']._serialized_end=1106
+  _globals['_COMPLETEREQUEST']._serialized_end=345
+  _globals['_TOKENIDS']._serialized_start=347
+  _globals['_TOKENIDS']._serialized_end=370
+  _globals['_CONVERSATION']._serialized_start=372
+  _globals['_CONVERSATION']._serialized_end=430
+  _globals['_CHATMESSAGE']._serialized_start=432
+  _globals['_CHATMESSAGE']._serialized_end=476
+  _globals['_COMPLETERESPONSE']._serialized_start=479
+  _globals['_COMPLETERESPONSE']._serialized_end=746
+  _globals['_TEXTDELTA']._serialized_start=748
+  _globals['_TEXTDELTA']._serialized_end=853
+  _globals['_CHOICEMOVED']._serialized_start=856
+  _globals['_CHOICEMOVED']._serialized_end=984
+  _globals['_CHOICEFINISHED']._serialized_start=986
+  _globals['_CHOICEFINISHED']._serialized_end=1060
+  _globals['_COMPLETEFINISHED']._serialized_start=1063
+  _globals['_COMPLETEFINISHED']._serialized_end=1199
+  _globals['_GENERATIONSERVICE']._serialized_start=1309
+  _globals['_GENERATIONSERVICE']._serialized_end=1403
 # @@protoc_insertion_point(module_scope)

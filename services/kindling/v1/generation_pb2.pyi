@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import inference_pb2 as _inference_pb2
 from kindling.v1 import scheduler_pb2 as _scheduler_pb2
 import builtins as _builtins
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MoveKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MoveKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MoveKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOVE_KIND_UNSPECIFIED: _MoveKind.ValueType  # 0
+    """Not said."""
+    MOVE_KIND_MIGRATED: _MoveKind.ValueType  # 1
+    """Its generation was migrated."""
+    MOVE_KIND_RESUMED: _MoveKind.ValueType  # 2
+    """It had broken off, and was resumed."""
+    MOVE_KIND_HEDGED: _MoveKind.ValueType  # 3
+    """Its worker was silent, and another one was sooner."""
+
+class MoveKind(_MoveKind, metaclass=_MoveKindEnumTypeWrapper):
+    """Why an answer goes on in another place."""
+
+MOVE_KIND_UNSPECIFIED: MoveKind.ValueType  # 0
+"""Not said."""
+MOVE_KIND_MIGRATED: MoveKind.ValueType  # 1
+"""Its generation was migrated."""
+MOVE_KIND_RESUMED: MoveKind.ValueType  # 2
+"""It had broken off, and was resumed."""
+MOVE_KIND_HEDGED: MoveKind.ValueType  # 3
+"""Its worker was silent, and another one was sooner."""
+Global___MoveKind: _TypeAlias = MoveKind  # noqa: Y015
 
 @_typing.final
 class CompleteRequest(_message.Message):
@@ -33,12 +62,15 @@ class CompleteRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     prompt: _builtins.str
     """A text to continue."""
     n: _builtins.int
     """How many answers to make; 0 means 1."""
+    trace: _builtins.bool
+    """Tell when an answer goes on in another place."""
     @_builtins.property
     def token_ids(self) -> Global___TokenIds:
         """Tokens to continue."""
@@ -65,10 +97,11 @@ class CompleteRequest(_message.Message):
         sampling: _inference_pb2.SamplingParams | None = ...,
         stop: _abc.Iterable[_builtins.str] | None = ...,
         n: _builtins.int = ...,
+        trace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "input", b"input", "prompt", b"prompt", "sampling", b"sampling", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "input", b"input", "model", b"model", "n", b"n", "prompt", b"prompt", "sampling", b"sampling", "stop", b"stop", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "input", b"input", "model", b"model", "n", b"n", "prompt", b"prompt", "sampling", b"sampling", "stop", b"stop", "token_ids", b"token_ids", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["prompt", "token_ids", "conversation"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
@@ -160,6 +193,7 @@ class CompleteResponse(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     CHOICE_FINISHED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def waiting(self) -> _scheduler_pb2.AcquireResponse:
         """What the request waits for while it does not run yet."""
@@ -176,6 +210,10 @@ class CompleteResponse(_message.Message):
     def finished(self) -> Global___CompleteFinished:
         """All answers have ended. Terminal."""
 
+    @_builtins.property
+    def moved(self) -> Global___ChoiceMoved:
+        """One of the answers goes on in another place; told only if the request asks for it."""
+
     def __init__(
         self,
         *,
@@ -183,12 +221,13 @@ class CompleteResponse(_message.Message):
         delta: Global___TextDelta | None = ...,
         choice_finished: Global___ChoiceFinished | None = ...,
         finished: Global___CompleteFinished | None = ...,
+        moved: Global___ChoiceMoved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "moved", b"moved", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "moved", b"moved", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["waiting", "delta", "choice_finished", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["waiting", "delta", "choice_finished", "finished", "moved"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -231,6 +270,44 @@ class TextDelta(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
+
+@_typing.final
+class ChoiceMoved(_message.Message):
+    """An answer goes on in another place. Nothing of it is lost or repeated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    WORKER_ADDRESS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which answer."""
+    kind: Global___MoveKind.ValueType
+    """Why."""
+    position: _builtins.int
+    """Position of the next token, counted from the end of the prompt."""
+    instance_id: _builtins.str
+    """The instance that it goes on in."""
+    worker_address: _builtins.str
+    """Where that one's worker listens, `host:port`."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        kind: Global___MoveKind.ValueType = ...,
+        position: _builtins.int = ...,
+        instance_id: _builtins.str = ...,
+        worker_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "instance_id", b"instance_id", "kind", b"kind", "position", b"position", "worker_address", b"worker_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoiceMoved: _TypeAlias = ChoiceMoved  # noqa: Y015
 
 @_typing.final
 class ChoiceFinished(_message.Message):

@@ -20,13 +20,16 @@ class GrpcScheduler:
     def __init__(self, leader: LeaderClient) -> None:
         self._leader = leader
 
-    async def acquire(self, generation: Generation) -> AsyncGenerator[Queued | Starting | Granted, None]:
+    async def acquire(
+        self, generation: Generation, avoid: frozenset[str]
+    ) -> AsyncGenerator[Queued | Starting | Granted, None]:
         """Ask for a place; see the port."""
         request = scheduler_pb2.AcquireRequest(
             generation_id=generation.generation_id,
             model=generation.model,
             prompt_tokens=len(generation.prompt_token_ids),
             max_tokens=generation.sampling.max_tokens or 0,
+            avoid_instance_ids=sorted(avoid),
         )
 
         def call(channel: grpc.aio.Channel) -> AsyncIterable[scheduler_pb2.AcquireResponse]:

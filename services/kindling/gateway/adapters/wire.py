@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from kindling.gateway.domain.events import (
+    Alive,
     Finished,
     FinishReason,
     Granted,
+    Migrated,
+    Place,
     Queued,
     Starting,
     StartKind,
@@ -31,13 +34,7 @@ def is_grant(answer: scheduler_pb2.AcquireResponse) -> bool:
 
 def granted_of(granted: scheduler_pb2.Granted) -> Granted:
     """Return a grant."""
-    return Granted(
-        instance_id=granted.instance_id,
-        worker_address=granted.worker_address,
-        node_id=granted.node_id,
-        start=StartKind(granted.start),
-        tier=Tier(getattr(granted, "from")),
-    )
+    return Granted(Place(granted.instance_id, granted.worker_address), StartKind(granted.start))
 
 
 def waiting_of(answer: scheduler_pb2.AcquireResponse) -> Queued | Starting:
@@ -86,15 +83,17 @@ def generate_request_of(instance_id: str, generation: Generation) -> inference_p
     )
 
 
-def batch_of(tokens: inference_pb2.TokenBatch) -> TokenBatch:
-    """Return a batch of tokens."""
-    logprobs = _logprobs(tokens.logprobs) if tokens.logprobs else ()
-    return TokenBatch(tokens.position, tuple(tokens.token_ids), logprobs)
-
-
-def finished_of(finished: inference_pb2.GenerationFinished) -> Finished:
-    """Return the end of a generation."""
-    return Finished(_REASONS.get(finished.reason, FinishReason.CANCELLED))
+def worker_event_of(answer: inference_pb2.GenerateResponse) -> TokenBatch | Alive | Migrated | Finished:
+    """Return what a worker says of a generation."""
+    if answer.HasField("tokens"):
+        tokens = answer.tokens
+        logprobs = _logprobs(tokens.logprobs) if tokens.logprobs else ()
+        return TokenBatch(tokens.position, tuple(tokens.token_ids), logprobs)
+    if answer.HasField("migrated"):
+        return Migrated(Place(answer.migrated.instance_id, answer.migrated.worker_address))
+    if answer.HasField("finished"):
+        return Finished(_REASONS.get(answer.finished.reason, FinishReason.CANCELLED))
+    return Alive()
 
 
 def _logprobs(items: Sequence[inference_pb2.TokenLogprobs]) -> tuple[TokenLogprobs, ...]:

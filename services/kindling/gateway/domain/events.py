@@ -50,14 +50,19 @@ class Starting:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """A place to run the generation."""
+class Place:
+    """Where a generation can run: an instance, and the ``host:port`` of its worker."""
 
     instance_id: str
     worker_address: str
-    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A place to run the generation."""
+
+    place: Place
     start: StartKind
-    tier: Tier
 
 
 Waiting = Queued | Starting
@@ -81,10 +86,44 @@ class TokenBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker has no tokens to send yet, but gets on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """The worker has handed the generation over to ``target``, which goes on with it."""
+
+    target: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The worker ended the generation."""
 
     reason: FinishReason
+
+
+class MoveKind(enum.Enum):
+    """Why a generation goes on in another place; the numbers are those of the wire."""
+
+    MIGRATED = 1
+    RESUMED = 2
+    HEDGED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The generation goes on in ``target``; ``position`` is that of its next token."""
+
+    kind: MoveKind
+    source: Place
+    target: Place
+    position: int
+
+
+# What happens to a generation.
+Step = Waiting | Granted | Alive | TokenBatch | Moved | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +166,14 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceMoved:
+    """Choice ``index`` goes on in another place."""
+
+    index: int
+    move: Moved
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceEnded:
     """Choice ``index`` is complete."""
 
@@ -144,4 +191,4 @@ class Completed:
     start: StartKind
 
 
-Event = Prepared | Waiting | Delta | ChoiceEnded | Completed
+Event = Prepared | Waiting | Delta | ChoiceMoved | ChoiceEnded | Completed

@@ -55,7 +55,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """Prompts to answer, each ``n`` times; choice ``i`` answers prompt ``i // n``."""
+    """Prompts to answer, each ``n`` times; choice ``i`` answers prompt ``i // n``. With ``trace``, moves are told."""
 
     model: str
     prompts: tuple[Prompt, ...]
@@ -63,6 +63,7 @@ class CompletionRequest:
     stop: tuple[str, ...] = ()
     n: int = 1
     echo: bool = False
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,164 @@
+"""Liveness by progress: when a worker goes silent, a second one is tried while the first is listened to."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from kindling.gateway.background import Background
+from kindling.gateway.domain.events import Alive, Finished, Granted, Moved, MoveKind, Place, Step, TokenBatch
+from kindling.gateway.ports import Generation
+from kindling.platform.clock import Clock
+from kindling.platform.errors import InternalError
+
+Attempt = Callable[[frozenset[str]], AsyncGenerator[Step, None]]
+
+
+class _Runner:
+    """An attempt under way, and the place that it runs in once it has one."""
+
+    __slots__ = ("place", "task")
+
+    def __init__(self) -> None:
+        self.place: Place | None = None
+        self.task: asyncio.Task[None]
+
+
+class Race:
+    """One generation, run by one attempt, or by two while the first one's worker is silent.
+
+    An attempt is silent when neither tokens nor signs of life have come for ``silence_seconds`` since it had its place;
+    then ``may_hedge`` is asked, and a second attempt looks for a place elsewhere. Whichever brings the next token goes
+    on alone, and the other one is cancelled; if one fails, the other one goes on. Both go on from the same tokens, and
+    each token is recorded as it arrives: none is repeated and none is lost.
+
+    ``troubled`` are the instances where this race's attempts failed or went silent; further ones avoid these and those
+    in ``avoid``.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        attempt: Attempt,
+        background: Background,
+        clock: Clock,
+        *,
+        avoid: frozenset[str],
+        silence_seconds: float,
+        may_hedge: Callable[[], bool],
+    ) -> None:
+        self.troubled: set[str] = set()
+        self._generation = generation
+        self._attempt = attempt
+        self._background = background
+        self._clock = clock
+        self._avoid = avoid
+        self._silence_seconds = silence_seconds
+        self._may_hedge = may_hedge
+        self._heard_at = clock.now()
+        self._watch: asyncio.Task[None] | None = None
+        self._outbox: asyncio.Queue[Step | BaseException] = asyncio.Queue()
+        self._running: set[_Runner] = set()
+        self._leader: _Runner  # the one whose steps the reader gets
+
+    async def run(self) -> AsyncGenerator[Step, None]:
+        """Yield what happens, and at last ``Finished``; raise what the last attempt fails with. Leaving cancels all."""
+        self._leader = self._enter()
+        try:
+            while True:
+                step = await self._outbox.get()
+                if isinstance(step, BaseException):
+                    raise step
+                yield step
+                if isinstance(step, Finished):
+                    return
+        finally:
+            self._cancel(self._running)
+            if self._watch is not None:
+                self._watch.cancel()
+
+    # Attempts come and go
+
+    def _enter(self) -> _Runner:
+        runner = _Runner()
+        self._running.add(runner)
+        runner.task = self._background.start(self._pump(runner))
+        runner.task.add_done_callback(lambda task: self._ended(runner, task))
+        return runner
+
+    async def _pump(self, runner: _Runner) -> None:
+        async with aclosing(self._attempt(self._avoid | self.troubled)) as steps:
+            async for step in steps:
+                if runner in self._running:
+                    self._take(runner, step)
+                if runner not in self._running:
+                    return
+
+    def _cancel(self, runners: set[_Runner]) -> None:
+        self._running = self._running - runners
+        for runner in runners:
+            runner.task.cancel()
+
+    def _ended(self, runner: _Runner, task: asyncio.Task[None]) -> None:
+        """One that failed by itself leaves the race to the other; if it was the last, the race has failed."""
+        if runner not in self._running:
+            return
+        self._running.remove(runner)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and runner.place is not None:
+            self.troubled.add(runner.place.instance_id)
+        if error is not None and not self._running:
+            self._outbox.put_nowait(error)
+
+    # What they bring
+
+    def _take(self, runner: _Runner, step: Step) -> None:
+        self._heard_at = self._clock.now()
+        if isinstance(step, TokenBatch):
+            self._require_next(step)
+            self._win(runner)
+            self._generation.emitted += step.token_ids
+        elif isinstance(step, Finished):
+            self._win(runner)
+        elif isinstance(step, Granted | Moved):
+            self._settle(runner, step.place if isinstance(step, Granted) else step.target)
+        if runner is self._leader and runner in self._running and not isinstance(step, Alive):
+            self._outbox.put_nowait(step)
+
+    def _require_next(self, batch: TokenBatch) -> None:
+        due = len(self._generation.emitted)
+        if batch.position != due:
+            raise InternalError(f"The worker sent position {batch.position} where {due} was due.", reason="TOKENS_LOST")
+
+    def _win(self, winner: _Runner) -> None:
+        if len(self._running) > 1:
+            self._cancel(self._running - {winner})
+        if winner is not self._leader:
+            assert self._leader.place is not None
+            assert winner.place is not None
+            position = len(self._generation.emitted)
+            self._outbox.put_nowait(Moved(MoveKind.HEDGED, self._leader.place, winner.place, position))
+            self._leader = winner
+
+    def _settle(self, runner: _Runner, place: Place) -> None:
+        """Note where an attempt runs now; if the other one runs there already, this one is of no use."""
+        if any(other.place == place for other in self._running - {runner}):
+            self._running.remove(runner)
+            return
+        runner.place = place
+        if self._watch is None and self._silence_seconds:
+            self._watch = self._background.start(self._watch_silence())
+
+    # The hedge
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await self._clock.sleep(self._heard_at + self._silence_seconds - self._clock.now())
+            if self._clock.now() - self._heard_at >= self._silence_seconds:
+                self._heard_at = self._clock.now()  # whatever comes of the hedge, it has as long
+                self._hedge()
+
+    def _hedge(self) -> None:
+        lone = next(iter(self._running)) if len(self._running) == 1 else None
+        if lone is not None and lone.place is not None and self._may_hedge():
+            self.troubled.add(lone.place.instance_id)
+            self._enter()
