@@ -39,20 +39,46 @@ class Client:
         self.models = model_pb2_grpc.ModelServiceStub(channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(channel)
 
-    def acquire(self, model: str, generation_id: str = "") -> Any:
-        request = scheduler_pb2.AcquireRequest(generation_id=generation_id or uuid.uuid4().hex, model=model)
+    def acquire(self, model: str, generation_id: str = "", *avoid: str) -> Any:
+        request = scheduler_pb2.AcquireRequest(
+            generation_id=generation_id or uuid.uuid4().hex, model=model, avoid_instance_ids=avoid
+        )
         return self.scheduler.Acquire(request)
 
-    async def granted(self, model: str, generation_id: str = "") -> Any:
+    async def granted(self, model: str, generation_id: str = "", *avoid: str) -> Any:
         """Acquire to the end; returns the grant."""
         with remote_errors("scheduler"):
             async with asyncio.timeout(10):
-                events = [event async for event in self.acquire(model, generation_id)]
+                events = [event async for event in self.acquire(model, generation_id, *avoid)]
         assert events[-1].HasField("granted")
         return events[-1].granted
 
     async def release(self, generation_id: str) -> None:
         await self.scheduler.Release(scheduler_pb2.ReleaseRequest(generation_id=generation_id))
+
+    def migrating(self, model: str, to: str, source: str = "") -> Any:
+        request = cluster_pb2.MigrateModelRequest(model=model, to_worker_id=to, from_worker_id=source)
+        return self.cluster.MigrateModel(request)
+
+    async def migrated(self, model: str, to: str, source: str = "") -> list[Any]:
+        """Migrate to the end; returns what was told last."""
+        with remote_errors("scheduler"):
+            async with asyncio.timeout(10):
+                told = [list(event.migrations) async for event in self.migrating(model, to, source)]
+        return told[-1]
+
+    def draining(self, node_id: str) -> Any:
+        return self.cluster.DrainNode(cluster_pb2.DrainNodeRequest(node_id=node_id))
+
+    async def drained(self, node_id: str) -> list[Any]:
+        """Drain to the end; returns everything that was told."""
+        with remote_errors("scheduler"):
+            async with asyncio.timeout(10):
+                return [event async for event in self.draining(node_id)]
+
+    async def undrain(self, node_id: str) -> None:
+        with remote_errors("scheduler"):
+            await self.cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id))
 
     async def status(self) -> Any:
         with remote_errors("scheduler"):
@@ -81,6 +107,7 @@ class Cluster:
         self.clock = ManualClock()
         self._stack = stack
         self._running: dict[str, AsyncExitStack] = {}
+        self._workers: dict[str, FakeWorker] = {}  # by address, for all of them
 
     async def remove(self, worker: FakeWorker) -> None:
         """End a worker's process, so to speak: its port, its connections and its registration go at once."""
@@ -99,7 +126,10 @@ class Cluster:
         return {f"KINDLING_SCHEDULER_{name.upper()}": str(value) for name, value in values.items()}
 
     async def add_worker(self, worker_id: str, slots: int = 1) -> FakeWorker:
-        return await self._run(worker_id, served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots)))
+        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots)))
+        self._workers[worker.address] = worker
+        worker.peers = self._workers
+        return worker
 
     async def add_node(self, node_id: str) -> FakeStorage:
         return await self._stack.enter_async_context(served_storage(self.etcd, self.prefix, FakeStorage(node_id)))

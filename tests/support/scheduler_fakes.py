@@ -34,9 +34,10 @@ class FakeInstance:
 
 
 class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
-    """Starts succeed at once unless `hold` is set; `errors` are what the next starts fail with.
+    """Starts, handovers and stops succeed at once unless they are held; `errors` are what the next starts fail with.
 
-    What is started is loaded at once unless `loading` is set before.
+    What is started is loaded at once unless `loading` is set before. Generations move to the worker at the target's
+    address among `peers`, but for those that are `staying`.
     """
 
     def __init__(self, worker_id: str, slots: int = 1) -> None:
@@ -50,12 +51,24 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.loading = False
         self.start_calls: list[str] = []
         self.stop_calls: list[str] = []
+        self.stops_released = asyncio.Event()
+        self.stops_released.set()
+        self.peers: dict[str, FakeWorker] = {}
+        self.migrate_calls: list[Any] = []
+        self.migrate_errors: list[KindlingError] = []
+        self.staying: set[str] = set()
+        self.handovers_released = asyncio.Event()
+        self.handovers_released.set()
         self.address = ""
         self._changed = asyncio.Event()
 
     def hold(self) -> None:
         """Let no start finish until `released` is set."""
         self.released.clear()
+
+    def generations(self, instance_id: str) -> set[str]:
+        """What runs in an instance; nothing if it is not there."""
+        return self.instances[instance_id].generations if instance_id in self.instances else set()
 
     def finish_load(self, loaded: bool = True) -> None:
         """Let the load of the worker's only instance end; without ``loaded`` the instance ends with it."""
@@ -105,10 +118,28 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         if (instance := self.instances.get(request.instance_id)) is not None:
             instance.state = cluster_pb2.INSTANCE_STATE_STOPPING
             self.note()
+            await self.stops_released.wait()
             await self.until(lambda: not instance.generations)
             self.instances.pop(request.instance_id, None)
         self.note()
         return inference_pb2.StopInstanceResponse()
+
+    async def MigrateInstance(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        self.migrate_calls.append(request)
+        self.note()
+        if self.migrate_errors:
+            raise self.migrate_errors.pop(0)
+        source, peer = self.instances[request.instance_id], self.peers[request.target_address]
+        for name in sorted(source.generations - self.staying):
+            await self.handovers_released.wait()
+            source.generations.discard(name)
+            peer.instances[request.target_instance_id].generations.add(name)
+            self.note()
+            peer.note()
+            yield inference_pb2.MigrateInstanceResponse(moved=inference_pb2.GenerationMoved(generation_id=name))
+        for name in sorted(source.generations & self.staying):
+            stayed = inference_pb2.GenerationStayed(generation_id=name, reason="TOO_LONG", message="it is too long")
+            yield inference_pb2.MigrateInstanceResponse(stayed=stayed)
 
     async def WatchWorker(self, _request: Any, _context: Any) -> AsyncIterator[Any]:
         while True:

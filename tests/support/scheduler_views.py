@@ -88,5 +88,5 @@ def ready(of: Planner, instance_id: str, now: float) -> None:
     report(of.view, of.view.instances[instance_id].worker_id, now=now)
 
 
-def request(name: str, model: str = "m", now: float = 0.0) -> Request:
-    return Request(name, model, now)
+def request(name: str, model: str = "m", now: float = 0.0, *avoid: str) -> Request:
+    return Request(name, model, now, frozenset(avoid))

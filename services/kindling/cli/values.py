@@ -67,7 +67,8 @@ def check_worker_id(worker_id: str) -> str:
     """Return ``worker_id`` if it is one; INVALID_WORKER otherwise."""
     if not _WORKER_ID.fullmatch(worker_id):
         raise InvalidArgumentError(
-            f"{worker_id!r} is not a worker; write NODE/WORKER, as `kindling status` shows them", reason="INVALID_WORKER"
+            f"{worker_id!r} is not a worker; write NODE/WORKER, as `kindling status` shows them",
+            reason="INVALID_WORKER",
         )
     return worker_id
 

@@ -34,10 +34,9 @@ async def migrate_model(term: Term, name: str, where: Destination) -> AsyncGener
     WORKER_UNREACHABLE, NODE_DRAINED, MODEL_NOT_RUNNING, NO_FREE_SLOT, MIGRATION_UNDERWAY, or, when all are over, why
     the first that failed did.
     """
+    await term.hear_workers()
     moving = _begin(term, find_model(term, name), where)
-    statuses = follow(
-        term, lambda: tuple(one.status for one in moving), lambda: all(one.is_over for one in moving)
-    )
+    statuses = follow(term, lambda: tuple(one.status for one in moving), lambda: all(one.is_over for one in moving))
     async with aclosing(statuses):
         async for status in statuses:
             yield status

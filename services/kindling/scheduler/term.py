@@ -182,7 +182,7 @@ class Term:
     # Plans
 
     async def _plan_forever(self) -> None:
-        await self._await_roll_call()
+        await self.hear_workers()
         while True:
             ticket = self.changes.ticket()
             now = self.clock.now()
@@ -191,8 +191,8 @@ class Term:
             self.carry_out(self.planner.plan(now))
             await self.changes.wait(ticket, self.planner.next_deadline(now))
 
-    async def _await_roll_call(self) -> None:
-        """Hear first what runs already, so that it is not started once more; a silent worker is not waited for long."""
+    async def hear_workers(self) -> None:
+        """Wait until every worker has told what it runs, lest that be started once more; not long for a silent one."""
         try:
             async with asyncio.timeout(_ROLL_CALL_SECONDS):
                 await self._roll_call.all_answered()

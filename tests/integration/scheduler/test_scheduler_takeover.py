@@ -1,38 +1,14 @@
 """Schedulers as processes: killed at the worst moment, followed by a standby."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from kindling.v1 import cluster_pb2
-from support.etcd_server import free_port
 from support.scheduler_cluster import Client, Cluster
+from support.scheduler_processes import scheduler_process
 
 pytestmark = pytest.mark.faults
-
-
-@asynccontextmanager
-async def scheduler_process(
-    cluster: Cluster, scheduler_id: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A scheduler of its own, and its address; killed at the end if it still runs."""
-    address = f"127.0.0.1:{free_port()}"
-    environment = cluster.environment(
-        scheduler_id, listen_address=address, lease_ttl_seconds=2, log_level="WARNING", grant_ttl_seconds=5
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kindling.scheduler", env={**os.environ, "PYTHONPATH": "services", **environment}
-    )
-    try:
-        yield process, address
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def test_a_standby_takes_over_what_a_killed_leader_had_decided(cluster: Cluster) -> None:

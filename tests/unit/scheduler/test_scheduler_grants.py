@@ -73,3 +73,74 @@ def test_closing_forgets_every_grant() -> None:
     assert grants.instance_of("a") is None
     assert not grants.release("a", 2.0)
     assert grants.next_expiry() is None
+
+
+def moving() -> GrantLedger:
+    grants = ledger()
+    grants.open("j", 0.0)
+    return grants
+
+
+def test_a_generation_that_moves_takes_room_where_it_goes_and_none_where_it_was() -> None:
+    grants = moving()
+    grants.grant("a", "i", 1.0)
+    grants.report("i", frozenset({"a"}), 2.0)
+    grants.move("a", "i", "j", 3.0)
+    assert (grants.in_flight("i"), grants.in_flight("j"), grants.instance_of("a")) == (0, 1, "j")
+    assert (grants.idle_since("i"), grants.idle_since("j")) == (3.0, None)
+    grants.report("i", frozenset({"a"}), 4.0)  # older than the move
+    grants.report("j", frozenset(), 4.0)  # this one too
+    assert (grants.in_flight("i"), grants.in_flight("j")) == (0, 1)
+    grants.report("j", frozenset({"a"}), 5.0)
+    grants.report("j", frozenset(), 6.0)
+    assert grants.in_flight("j") == 0
+
+
+def test_one_that_only_its_worker_told_of_moves_too() -> None:
+    grants = moving()
+    grants.report("i", frozenset({"a"}), 1.0)
+    grants.move("a", "i", "j", 2.0)
+    assert (grants.in_flight("i"), grants.in_flight("j"), grants.instance_of("a")) == (0, 1, "j")
+
+
+def test_one_that_its_new_worker_has_told_of_already_counts_once_and_ends_with_its_report() -> None:
+    grants = moving()
+    grants.grant("a", "i", 1.0)
+    grants.report("j", frozenset({"a"}), 2.0)
+    grants.move("a", "i", "j", 3.0)
+    assert grants.in_flight("j") == 1
+    grants.report("j", frozenset(), 4.0)
+    assert grants.in_flight("j") == 0
+
+
+def test_one_that_has_ended_or_went_a_third_way_does_not_move() -> None:
+    grants = moving()
+    grants.open("k", 0.0)
+    grants.grant("ended", "i", 1.0)
+    grants.release("ended", 2.0)
+    grants.grant("elsewhere", "k", 1.0)
+    grants.move("ended", "i", "j", 3.0)
+    grants.move("elsewhere", "i", "j", 3.0)
+    assert [grants.in_flight(name) for name in "ijk"] == [0, 0, 1]
+
+
+def test_there_and_back_again() -> None:
+    grants = moving()
+    grants.grant("a", "i", 1.0)
+    grants.report("i", frozenset({"a"}), 2.0)
+    for number in range(20):
+        source, target = ("i", "j") if number % 2 == 0 else ("j", "i")
+        grants.move("a", source, target, 3.0 + number)
+        assert (grants.in_flight(source), grants.in_flight(target)) == (0, 1)
+    assert grants.release("a", 30.0)
+    assert (grants.in_flight("i"), grants.in_flight("j")) == (0, 0)
+
+
+def test_arrived_is_what_a_worker_told_of_and_is_not_over() -> None:
+    grants = ledger()
+    grants.grant("a", "i", 1.0)
+    assert not grants.has_arrived("i")
+    grants.report("i", frozenset({"a"}), 2.0)
+    assert grants.has_arrived("i")
+    grants.release("a", 3.0)
+    assert not grants.has_arrived("i")

@@ -80,7 +80,9 @@ class Relocation:
     def clear_drained(self, plan: Plan, now: float) -> None:
         """Have what is ready on drained nodes leave them: what is idle stops, the rest moves as soon as it can."""
         before, self._obstacles = self._obstacles, {}
-        for instance in [one for node_id in sorted(self._view.drained) for one in self._view.instances_on_node(node_id)]:
+        for instance in [
+            one for node_id in sorted(self._view.drained) for one in self._view.instances_on_node(node_id)
+        ]:
             if instance.state is not InstanceState.READY or self._view.migrations_of(instance.instance_id):
                 continue
             leaving = self._away(instance, now)
@@ -101,8 +103,9 @@ class Relocation:
         return self._make_place(instance, self._view.models[instance.model], now)
 
     def _make_place(self, instance: Instance, model: Model, now: float) -> Move | Stop | None:
-        if (roomy := self._elsewhere(instance, model)) is not None and self._has_room(roomy, instance, model):
-            return self._move(instance, roomy, _DRAINED)
+        other = self._elsewhere(instance, model)
+        if other is not None and self._has_room(other, instance, model):
+            return self._move(instance, other, _DRAINED)
         decision = self._place(instance, model, now)
         if isinstance(decision, StartInstance):
             placement = decision.placement
@@ -112,8 +115,8 @@ class Relocation:
             return self._stop(decision.instance_id, decision.reason, now)
         if decision.reason not in _NO_PLACE:
             return None
-        if roomy is not None:  # more than it should have, but they do go on
-            return self._move(instance, roomy, _DRAINED)
+        if other is not None:  # more than it should have, but they do go on
+            return self._move(instance, other, _DRAINED)
         self._obstacles[instance.instance_id] = setbacks.no_place(instance, decision.reason.value)
         return None
 
@@ -128,13 +131,21 @@ class Relocation:
         return decision
 
     def _elsewhere(self, instance: Instance, model: Model) -> Instance | None:
-        """The instance of the same model that serves elsewhere and has the fewest generations."""
+        """The best other instance of the same model: one with room, one that serves already, the emptiest."""
         others = (one for one in self._view.instances_of(model.name) if one.instance_id != instance.instance_id)
-        staying = (one for one in others if self._view.serves(one) and one.instance_id not in self._view.migrations)
-        return min(staying, key=lambda one: (self._view.load(one.instance_id), one.instance_id), default=None)
+        staying = (one for one in others if self._stays(one))
+        return min(staying, key=lambda one: self._aptness(one, instance, model), default=None)
 
-    def _has_room(self, roomy: Instance, instance: Instance, model: Model) -> bool:
-        together = self._view.load(roomy.instance_id) + self._view.load(instance.instance_id)
+    def _stays(self, other: Instance) -> bool:
+        is_there = self._view.serves(other) or scaling.will_serve(self._view, other)
+        return is_there and other.instance_id not in self._view.migrations
+
+    def _aptness(self, other: Instance, instance: Instance, model: Model) -> tuple[bool, bool, int, str]:
+        has_room, load = self._has_room(other, instance, model), self._view.load(other.instance_id)
+        return not has_room, not self._view.serves(other), load, other.instance_id
+
+    def _has_room(self, other: Instance, instance: Instance, model: Model) -> bool:
+        together = self._view.load(other.instance_id) + self._view.load(instance.instance_id)
         return together <= model.settings.concurrency_target
 
     # What came of it

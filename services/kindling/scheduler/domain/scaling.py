@@ -32,10 +32,8 @@ def will_serve(view: ClusterView, instance: Instance) -> bool:
 
 
 def alive(view: ClusterView, model: Model) -> int:
-    """Instances of a model that count against its maximum: all that have not been told to stop, a pair that migrates
-    as one."""
-    kept = (i for i in view.instances_of(model.name) if i.state is not InstanceState.STOPPING)
-    return sum(i.instance_id not in view.migrations for i in kept)
+    """Instances of a model that count against its maximum: all that have not been told to stop."""
+    return sum(i.state is not InstanceState.STOPPING for i in view.instances_of(model.name))
 
 
 def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
