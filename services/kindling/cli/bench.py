@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from kindling.bench.engine.options import EngineOptions
 from kindling.bench.load.options import LoadOptions, Part
 from kindling.cli.cluster import LocalCluster, local_cluster
 from kindling.cli.options import ClusterOptions, EngineKind
 from kindling.cli.ports import free_ports
-from kindling.cli.values import parse_bytes
+from kindling.cli.values import parse_bytes, parse_counts
 
 app = typer.Typer(no_args_is_help=True, help="Measure what Kindling itself costs on this machine.")
 
@@ -57,6 +58,20 @@ def load(
 
     place = Path(tempfile.mkdtemp(prefix="kindling-bench-", dir=directory))
     run(LoadOptions(parse_bytes(size), rounds, place, frozenset(only or Part), keep), json, png)
+
+
+@app.command()
+def engine(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 3,
+    concurrent: Annotated[
+        str, typer.Option(metavar="N,…", help="Requests at once; each number is measured.")
+    ] = "1,8,32",
+) -> None:
+    """Measure how many tokens per second the engine decodes, beside transformers' own ways of generating."""
+    from kindling.bench.engine.command import run
+
+    run(EngineOptions(rounds, parse_counts(concurrent)), json)
 
 
 def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:

@@ -70,7 +70,16 @@ async def _migrate(address: str, request: cluster_pb2.MigrateModelRequest) -> Se
     async with connect(address) as client:
         with err.status(f"moving {escape(request.model)}") as line:
             async for migrations in client.migrate(request):
-                seen |= {one.instance_id: one for one in migrations}
+                seen |= {one.instance_id: _later(seen.get(one.instance_id), one) for one in migrations}
                 if migrations:
                     line.update("\n".join(escape(describe(one)) for one in migrations))
     return seen
+
+
+def _later(
+    earlier: cluster_pb2.MigrationStatus | None, told: cluster_pb2.MigrationStatus
+) -> cluster_pb2.MigrationStatus:
+    """What was told last; a new leader does not know what moved under the one before."""
+    if earlier is not None:
+        told.moved = max(earlier.moved, told.moved)
+    return told

@@ -84,3 +84,10 @@ def test_what_a_request_waits_for_is_said():
         "starting on node-1",
         "waiting for the cluster",
     ]
+
+
+def test_a_drained_node_is_marked():
+    nodes = [cluster_pb2.NodeStatus(node_id="node-0", drained=True), cluster_pb2.NodeStatus(node_id="node-1")]
+    text = printed(cluster_pb2.GetClusterStatusResponse(nodes=nodes))
+    assert "node-0 (drained)" in text
+    assert text.count("drained") == 1

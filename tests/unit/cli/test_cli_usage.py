@@ -8,6 +8,7 @@ from kindling.cli.ports import free_ports
 
 runner = CliRunner()
 COMMANDS = ["up", "down", "demo", "deploy", "models", "chat", "delete", "evict", "status", "version", "bench"]
+MOVING = [["migrate", "m", "--to", "n/w"], ["drain", "n"], ["undrain", "n"]]
 
 
 @pytest.fixture
@@ -26,7 +27,10 @@ def source(tmp_path):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    assert all(re.search(rf"^\W*{name}\s", result.output, re.MULTILINE) for name in COMMANDS)
+    assert all(
+        re.search(rf"^\W*{name}\s", result.output, re.MULTILINE)
+        for name in [*COMMANDS, *(words[0] for words in MOVING)]
+    )
 
 
 def test_version_is_said():
@@ -36,7 +40,14 @@ def test_version_is_said():
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["models"], ["delete", "m", "--yes"], ["evict", "m", "--keep", "ssd"], ["chat", "m", "-m", "hi"]],
+    [
+        ["status"],
+        ["models"],
+        ["delete", "m", "--yes"],
+        ["evict", "m", "--keep", "ssd"],
+        ["chat", "m", "-m", "hi"],
+        *MOVING,
+    ],
 )
 def test_no_cluster_is_exit_3_and_says_how_to_start_one(nobody_listens, command):
     result = runner.invoke(app, command)
@@ -58,6 +69,11 @@ def test_deploy_without_a_cluster_is_exit_3(nobody_listens, source):
         (["demo", "--source", "/nonexistent"], "INVALID_SOURCE"),
         (["up", "--dram-pool", "banana"], "INVALID_SIZE"),
         (["chat", "no such model"], "INVALID_MODEL_NAME"),
+        (["migrate", "m", "--to", "n"], "INVALID_WORKER"),
+        (["migrate", "m", "--to", "n/w", "--from", "n"], "INVALID_WORKER"),
+        (["migrate", "a/b", "--to", "n/w"], "INVALID_MODEL_NAME"),
+        (["drain", "n/w"], "INVALID_NODE"),
+        (["undrain", "n/w"], "INVALID_NODE"),
     ],
 )
 def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, command, reason):
@@ -70,6 +86,8 @@ def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, command,
     [
         ["up", "--nodes", "0"],
         ["up", "--http-port", "70000"],
+        ["migrate", "m"],
+        ["drain"],
         ["evict", "m"],
         ["evict", "m", "--keep", "moon"],
         ["bench", "load", "--dir", "/nonexistent"],
