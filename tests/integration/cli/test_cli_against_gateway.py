@@ -67,7 +67,9 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
     async def GetClusterStatus(self, request, context):
         if not self.leads:
             raise UnavailableError("no scheduler leads", reason="NO_LEADER", retry_after_seconds=2)
-        return cluster_pb2.GetClusterStatusResponse(leader_id="scheduler-0")
+        worker = cluster_pb2.WorkerSummary(worker_id="node-1/worker-0", address="10.0.0.1:7000")
+        node = cluster_pb2.NodeStatus(node_id="node-1", workers=[worker])
+        return cluster_pb2.GetClusterStatusResponse(leader_id="scheduler-0", nodes=[node])
 
 
 class Generation(generation_pb2_grpc.GenerationServiceServicer):
@@ -80,6 +82,9 @@ class Generation(generation_pb2_grpc.GenerationServiceServicer):
         yield generation_pb2.CompleteResponse(waiting=queued)
         for text in ("You said ", request.conversation.messages[-1].content, " [bold]"):
             yield generation_pb2.CompleteResponse(delta=generation_pb2.TextDelta(text=text))
+        for address in ("10.0.0.1:7000", "10.0.0.2:7000") if request.trace else ():
+            moved = generation_pb2.ChoiceMoved(kind=generation_pb2.MOVE_KIND_MIGRATED, worker_address=address)
+            yield generation_pb2.CompleteResponse(moved=moved)
         yield generation_pb2.CompleteResponse(
             finished=generation_pb2.CompleteFinished(completion_tokens=3, start=scheduler_pb2.START_KIND_COLD)
         )
@@ -182,6 +187,20 @@ def test_chat_prints_the_answer_alone_to_stdout(gateway):
         ("user", "hello"),
     ]
     assert request.sampling.seed == 7
+
+
+def test_chat_marks_moves_for_those_who_ask_and_not_in_the_answer(gateway):
+    result = runner.invoke(app, ["chat", "m", "--message", "hello", "--trace"])
+    assert (result.exit_code, result.stdout) == (0, "You said hello [bold]\n")
+    assert " ⇄ node-1/worker-0  ⇄ 10.0.0.2:7000 " in result.stderr
+    assert "⇄" not in runner.invoke(app, ["chat", "m", "--message", "hello"]).stderr
+
+
+def test_a_mark_needs_no_leader(gateway):
+    gateway.cluster.leads = False
+    result = runner.invoke(app, ["chat", "m", "--message", "hello", "--trace"])
+    assert result.exit_code == 0
+    assert " ⇄ 10.0.0.1:7000 " in result.stderr
 
 
 def test_chat_takes_a_pipe_as_one_message(gateway):
