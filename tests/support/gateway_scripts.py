@@ -213,7 +213,7 @@ class Stage:
 
     async def play(self) -> list[Step]:
         """Run the generation to its end, making time pass whenever nothing else happens."""
-        reading = asyncio.ensure_future(self._read())
+        reading = asyncio.ensure_future(self.read())
         try:
             while True:
                 await settle()
@@ -224,7 +224,8 @@ class Stage:
             reading.cancel()
         return await reading
 
-    async def _read(self) -> list[Step]:
+    async def read(self) -> list[Step]:
+        """Run the generation to its end."""
         return [step async for step in self.generations.run(self.generation)]
 
     @property

@@ -10,6 +10,8 @@ from kindling.gateway.ports import Generation
 from kindling.platform.clock import Clock
 from kindling.platform.errors import InternalError
 
+# Who wakes up later than this hung himself, and has yet to read what came meanwhile.
+LATE_SECONDS = 0.5
 Attempt = Callable[[frozenset[str]], AsyncGenerator[Step, None]]
 
 
@@ -152,10 +154,13 @@ class Race:
 
     async def _watch_silence(self) -> None:
         while True:
-            await self._clock.sleep(self._heard_at + self._silence_seconds - self._clock.now())
-            if self._clock.now() - self._heard_at >= self._silence_seconds:
-                self._heard_at = self._clock.now()  # whatever comes of the hedge, it has as long
-                self._hedge()
+            due = self._heard_at + self._silence_seconds
+            await self._clock.sleep(due - self._clock.now())
+            now = self._clock.now()
+            if now - self._heard_at >= self._silence_seconds:
+                self._heard_at = now  # whatever comes of the hedge, it has as long
+                if now - due < LATE_SECONDS:
+                    self._hedge()
 
     def _hedge(self) -> None:
         lone = next(iter(self._running)) if len(self._running) == 1 else None

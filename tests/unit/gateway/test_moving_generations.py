@@ -290,6 +290,17 @@ async def test_a_generation_migrated_to_where_the_hedge_runs_has_one_reader():
         assert on.route == [("a", 0), ("b", 2)]
 
 
+async def test_a_gateway_that_hung_itself_reads_what_came_meanwhile_before_it_hedges():
+    async with stage({"a": [[Emit(2), Pause(4)]]}) as on:
+        reading = asyncio.ensure_future(on.read())
+        await settle()
+        on.clock.advance(60)
+        await settle()
+        assert reading.done()
+        assert tokens_of(await reading) == WHOLE
+        assert len(on.scheduler.asked) == 1
+
+
 async def test_without_a_limit_on_silence_there_is_no_hedge():
     limits = ResumeLimits(silence_seconds=0)
     async with stage({"a": [[Emit(2), Pause(1000)]]}, limits=limits) as on:
