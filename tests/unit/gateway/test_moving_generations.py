@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from kindling.gateway import telemetry
 from kindling.gateway.domain.events import Granted, Queued, Starting, TokenBatch
-from kindling.gateway.domain.resume_budget import ResumeLimits
+from kindling.gateway.domain.resume_budget import MOST_SAVED, ResumeLimits
 from kindling.platform.errors import InternalError, ResourceExhaustedError, UnavailableError
 from support.gateway_scripts import (
     FOREVER,
@@ -126,7 +126,7 @@ async def test_without_attempts_a_lost_worker_is_the_error():
 
 async def test_too_many_generations_that_get_nowhere_are_not_all_resumed():
     async with stage({"a": [[Die()]] * 1000}, limits=ResumeLimits(share=0, per_second=0)) as on:
-        for _ in range(100):
+        for _ in range(round(MOST_SAVED)):
             on.generation.emitted.clear()
             assert tokens_of(await on.play()) == WHOLE
             await settle()
@@ -268,10 +268,11 @@ async def test_a_hedge_that_is_refused_changes_nothing():
 
 async def test_hedges_are_limited_together_with_fruitless_resumes():
     limits = ResumeLimits(share=0, per_second=0)
-    async with stage({"a": [[Emit(1), *[Pause(3.5), Emit(1)] * 101]]}, total=200, limits=limits) as on:
-        on.scheduler.refusals = [None, *[UnavailableError("none", reason="NO_WORKERS")] * 101]
-        assert len(tokens_of(await on.play())) == 200
-        assert len(on.scheduler.asked) == 101
+    silences = round(MOST_SAVED) + 1
+    async with stage({"a": [[*[Emit(1), Pause(3.5)] * silences]]}, total=silences, limits=limits) as on:
+        on.scheduler.refusals = [None, *[UnavailableError("none", reason="NO_WORKERS")] * silences]
+        assert len(tokens_of(await on.play())) == silences
+        assert len(on.scheduler.asked) == 1 + MOST_SAVED
 
 
 async def test_a_silent_worker_that_was_migrating_is_followed():

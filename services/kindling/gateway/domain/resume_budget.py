@@ -10,7 +10,7 @@ from kindling.platform.errors import KindlingError, UnavailableError
 
 PROGRESS_TOKENS = 8
 # What may be saved up: the generations of a large worker that is lost before they have come anywhere.
-MOST_SAVED = 100.0
+MOST_SAVED = 256.0
 
 
 @dataclass(frozen=True, slots=True)
