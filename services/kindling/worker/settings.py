@@ -40,6 +40,11 @@ class WorkerSettings(ServiceSettings):
         description="memory for keys and values per instance; default: 256 MiB on a CPU, else this slot's share of "
         "what the device has free",
     )
+    exact: bool = Field(
+        default=False,
+        description="make a token's result independent of what else runs, so that a continuation elsewhere is the same "
+        "also in bfloat16; slower, and only where a trial at the model's start shows that it holds",
+    )
     parked_models: int = Field(default=4, ge=0, description="stopped models kept ready for their next start")
     parked_bytes: int | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from kindling.bench.load.goals import GOALS, Ratio, ratios
+from kindling.bench.load.goals import GOALS, Goal, Ratio, ratios
 from kindling.bench.load.options import LoadOptions
 from kindling.bench.load.results import Results
 from kindling.bench.load.rows import ROWS, Row
@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
 def print_report(results: Results, console: Console) -> None:
     """Print rows, ratios beside their goals, and notes."""
     console.print(_rows_table(results))
-    console.print(_goals_table(ratios(results)))
+    console.print(goals_table(ratios(results), GOALS))
     for key, why in results.failures.items():
         console.print(f"not measured: {key}: {why}", soft_wrap=True, markup=False)
     for note in (TIMER, *results.notes, _noise(results)):
@@ -77,14 +77,15 @@ def _cells(row: Row, results: Results) -> tuple[str, ...]:
     return (row.label, row.state, f"{middle:.2f} {unit}", f"{low:.2f}–{high:.2f}", rate, str(len(samples)))
 
 
-def _goals_table(found: Mapping[str, Ratio]) -> Table:
+def goals_table(found: Mapping[str, Ratio], goals: Sequence[Goal]) -> Table:
+    """Ratios beside their goals; a ratio without a goal stands by itself."""
     table = Table(title="Goals")
     for column in ("figure", "measured", "goal", "reached"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     verdicts = {True: "yes", False: "NO", None: "–"}
-    goals = {goal.key: goal for goal in GOALS}
+    by_key = {goal.key: goal for goal in goals}
     for key, ratio in found.items():
-        goal = goals.get(key)
+        goal = by_key.get(key)
         measured = ratio if isinstance(ratio, str) else f"{ratio:.2f}"
         table.add_row(key, measured, goal.text if goal else "", verdicts[goal.reached(ratio)] if goal else "")
     return table

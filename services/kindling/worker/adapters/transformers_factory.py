@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class TransformersEngineFactory:
     """Engines on ``device`` that compute with ``threads`` threads and keep ``kv_cache_bytes`` of keys and values.
 
-    Without a number they get a share, one of ``slots``, of what a device of its own memory has free.
+    Without a number they get a share, one of ``slots``, of what a device of its own memory has free. ``exact`` asks for
+    the batch-invariant mode.
     """
 
     device: str
     threads: int
     kv_cache_bytes: int | None
     slots: int = 1
+    exact: bool = False
 
     def warm_up(self) -> float:
         """Import torch and transformers with the models that can be run, and run a tiny one; see the port.
@@ -48,4 +50,5 @@ class TransformersEngineFactory:
             checkpoint.files_directory,
             device=self.device,
             kv_budget_bytes=self.kv_cache_bytes or default_kv_budget(resolve_device(self.device), self.slots),
+            exact=self.exact,
         )

@@ -31,7 +31,7 @@ def packed_attention(
     assert attention_mask is None, "the packed row has no mask"
     layer = module.layer_idx
     assert isinstance(layer, int), "an attention module knows its layer"
-    out = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
+    out = query.new_zeros(query.shape[2], query.shape[1], value.shape[3])
     for part in packed.parts:
         rows = part.rows
         out[rows] = part.attend(layer, query[0, :, rows], key[0, :, rows], value[0, :, rows], scaling, sliding_window)

@@ -11,10 +11,11 @@ from kindling.platform.errors import (
     ResourceExhaustedError,
 )
 from kindling.worker.adapters.devices import resolve_device
-from kindling.worker.adapters.transformers_engine.architectures import ModelConfig, read_model_config
+from kindling.worker.adapters.transformers_engine.architectures import read_model_config
 from kindling.worker.adapters.transformers_engine.batcher import Batcher, Sequence
-from kindling.worker.adapters.transformers_engine.kv_cache import KvCache, KvLayout
-from kindling.worker.adapters.transformers_engine.packing import Chunk
+from kindling.worker.adapters.transformers_engine.exact_proof import layout_for
+from kindling.worker.adapters.transformers_engine.kv_cache import KvCache, kv_layout
+from kindling.worker.adapters.transformers_engine.packing import Chunk, Layout
 from kindling.worker.adapters.transformers_engine.parameters import Parameters
 from kindling.worker.adapters.transformers_engine.runner import Runner
 from kindling.worker.adapters.transformers_engine.sampler import Choice, Draw, choose
@@ -34,7 +35,8 @@ class TransformersEngine:
 
     Building it does not wait for weights; the first steps do, layer by layer. ``config_dir`` holds the checkpoint's
     ``config.json`` and, if it has one, ``generation_config.json``. ``copied_weight_bytes`` counts the parameters that
-    could not be views of the source's memory.
+    could not be views of the source's memory. ``exact`` asks for the batch-invariant mode; the attribute says whether
+    it holds on this machine.
 
     Raises:
         InvalidArgumentError: ARCHITECTURE_UNSUPPORTED, CONFIG_INVALID, QUANTIZATION_UNSUPPORTED, ROPE_UNSUPPORTED,
@@ -51,6 +53,7 @@ class TransformersEngine:
         kv_budget_bytes: int = DEFAULT_KV_BUDGET_BYTES,
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         max_running: int = DEFAULT_MAX_RUNNING,
+        exact: bool = False,
     ) -> None:
         model_config = read_model_config(config_dir)
         on, dtype = resolve_device(device), model_config.dtype or _stored_dtype(weights)
@@ -60,11 +63,16 @@ class TransformersEngine:
         self._eos_token_ids = model_config.eos_token_ids
         self._context_length = model_config.context_length
         self._vocab_size = int(model_config.config.vocab_size)
+        layout = layout_for(model_config, dtype, on) if exact else Layout()
+        self.exact = layout.exact
         self._cache = KvCache(
-            _kv_layout(model_config, dtype, on), context_length=self._context_length, budget_bytes=kv_budget_bytes
+            kv_layout(model_config.config, dtype, on),
+            context_length=self._context_length,
+            budget_bytes=kv_budget_bytes,
+            block=layout.kv_block,
         )
         self._batcher = Batcher(self._cache, max_batch_tokens=max_batch_tokens, max_running=max_running)
-        self._runner: Runner | None = Runner(model, parameters, self._cache, on)
+        self._runner: Runner | None = Runner(model, self._cache, on, layout, parameters.settle)
         self._sequences: dict[str, Sequence] = {}
         self._complete: list[Finished] = []
 
@@ -170,18 +178,6 @@ def _append(progress: Progress, choice: Choice) -> Token:
     position = progress.position
     progress.append(choice.token_id)
     return Token(progress.generation_id, position, choice.token_id, choice.logprob, choice.top_logprobs)
-
-
-def _kv_layout(model_config: ModelConfig, dtype: torch.dtype, device: torch.device) -> KvLayout:
-    config = model_config.config
-    heads = int(config.num_attention_heads)
-    return KvLayout(
-        layers=int(config.num_hidden_layers),
-        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
-        dtype=dtype,
-        device=device,
-    )
 
 
 def _stored_dtype(weights: WeightSource) -> torch.dtype:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedConfig
 
 from kindling.platform.errors import InternalError
 
@@ -23,6 +24,18 @@ class KvLayout:
     def bytes_per_token(self) -> int:
         """Bytes of one token's keys and values."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+
+def kv_layout(config: PreTrainedConfig, dtype: torch.dtype, device: torch.device) -> KvLayout:
+    """Return what a model of this configuration keeps."""
+    heads = int(config.num_attention_heads)
+    return KvLayout(
+        layers=int(config.num_hidden_layers),
+        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        dtype=dtype,
+        device=device,
+    )
 
 
 class Arena:
@@ -103,11 +116,13 @@ class KvCache:
 
     Capacities are powers of two up to the context length, so that a generation holds at most twice what it needs and
     moves to a larger slot a few times in its life; generations of like length lie together and attend in one call.
+    Each is a multiple of ``block`` tokens.
     """
 
-    def __init__(self, layout: KvLayout, *, context_length: int, budget_bytes: int) -> None:
+    def __init__(self, layout: KvLayout, *, context_length: int, budget_bytes: int, block: int = 1) -> None:
         self.budget_bytes = budget_bytes
         self._layout = layout
+        self._block = block
         self._context_length = context_length
         self._arenas: dict[int, Arena] = {}
         self._arena_of: dict[str, Arena] = {}
@@ -175,8 +190,9 @@ class KvCache:
         self._arena_of.clear()
 
     def _capacity(self, tokens: int) -> int:
-        power = 1 << (max(tokens, SMALLEST_CAPACITY) - 1).bit_length()
-        return min(power, max(self._context_length, tokens))
+        power = 1 << (max(tokens, SMALLEST_CAPACITY, self._block) - 1).bit_length()
+        blocks = -(-max(self._context_length, tokens) // self._block)
+        return min(power, blocks * self._block)
 
     def _make_room(self, arena: Arena) -> bool:
         """Have a free slot in ``arena``: grow generously, else by one, else by one after trimming all arenas."""
