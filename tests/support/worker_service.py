@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2, inference_pb2_grpc
 from kindling.worker.adapters.fake_engine import FakeEngine
 from kindling.worker.adapters.no_storage import EmptyCheckpoint
+from kindling.worker.adapters.peer_worker import PeerWorkers
 from kindling.worker.app import build_server
 from kindling.worker.checkpoint_ports import OpenCheckpoint
 from kindling.worker.domain.generation import Finished, Token
@@ -34,8 +36,9 @@ class ManualClock:
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
-        self.sleeping = asyncio.Event()
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, float, asyncio.Event]] = []
+        self._came = asyncio.Event()
 
     def now(self) -> float:
         return self._now
@@ -45,18 +48,31 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         due = asyncio.Event()
-        heapq.heappush(self._sleepers, (self._now + seconds, id(due), due))
-        self.sleeping.set()
-        await due.wait()
+        sleeper = (self._now + seconds, next(self._order), seconds, due)
+        heapq.heappush(self._sleepers, sleeper)
+        self._came.set()
+        try:
+            await due.wait()
+        finally:
+            if sleeper in self._sleepers:
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
 
-    async def advance(self, seconds: float) -> None:
-        """Wait until somebody sleeps, then let the time pass."""
-        await self.sleeping.wait()
+    async def advance(self, seconds: float, *, sleeper: float = 0.0) -> None:
+        """Wait until somebody sleeps (for ``sleeper`` seconds, if that is said), then let the time pass."""
+        await self.until_sleeping(sleeper)
         self._now += seconds
         while self._sleepers and self._sleepers[0][0] <= self._now:
-            heapq.heappop(self._sleepers)[2].set()
-        if not self._sleepers:
-            self.sleeping.clear()
+            heapq.heappop(self._sleepers)[-1].set()
+
+    async def until_sleeping(self, seconds: float = 0.0) -> None:
+        """Wait until somebody sleeps (for ``seconds``, if that is said)."""
+        while not self._somebody_sleeps(seconds):
+            self._came.clear()
+            await self._came.wait()
+
+    def _somebody_sleeps(self, seconds: float) -> bool:
+        return any(seconds in (0.0, whole) and not due.is_set() for _, _, whole, due in self._sleepers)
 
 
 class ScriptedCheckpoint(EmptyCheckpoint):
@@ -239,7 +255,8 @@ async def running_worker(
     instances = Instances(slots=slots, checkpoints=store, engines=engines, clock=clock or SystemClock())
     async with (
         instances,
-        build_server(settings, instances) as server,
+        PeerWorkers() as workers,
+        build_server(settings, instances, workers) as server,
         open_channel(server.address, retry=retry) as channel,
     ):
         stub = inference_pb2_grpc.InferenceServiceStub(channel)

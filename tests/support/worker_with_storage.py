@@ -12,6 +12,7 @@ from uuid import uuid4
 from kindling.platform.clock import SystemClock
 from kindling.platform.rpc.channel import open_channel
 from kindling.v1 import checkpoint_pb2, inference_pb2, inference_pb2_grpc, storage_pb2, storage_pb2_grpc
+from kindling.worker.adapters.peer_worker import PeerWorkers
 from kindling.worker.app import build_server, engine_factory, open_store
 from kindling.worker.checkpoint_ports import EngineFactory, OpenCheckpoint
 from kindling.worker.domain.instance import InstanceSpec
@@ -145,6 +146,7 @@ async def worker_in_this_process(
     store = await open_store(settings, resources)
     instances = Instances(slots=1, checkpoints=store, engines=engines, clock=SystemClock(), parking=parking)
     await resources.enter_async_context(instances)
-    server = await resources.enter_async_context(build_server(settings, instances))
+    workers = await resources.enter_async_context(PeerWorkers())
+    server = await resources.enter_async_context(build_server(settings, instances, workers))
     channel = await resources.enter_async_context(open_channel(server.address, retry=False))
     return WorkerOnStorage(inference_pb2_grpc.InferenceServiceStub(channel), engines, instances)

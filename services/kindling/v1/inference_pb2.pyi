@@ -717,7 +717,7 @@ Global___GenerationStayed: _TypeAlias = GenerationStayed  # noqa: Y015
 @_typing.final
 class ReceiveGenerationRequest(_message.Message):
     """One message on the way of a generation to another worker: first `begin`, then `round` as often as needed, at last
-    `handover`.
+    `handover` or `abandon`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -725,6 +725,7 @@ class ReceiveGenerationRequest(_message.Message):
     BEGIN_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
+    ABANDON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def begin(self) -> Global___GenerateRequest:
         """The generation so far: the first round."""
@@ -737,22 +738,44 @@ class ReceiveGenerationRequest(_message.Message):
     def handover(self) -> Global___TokenBatch:
         """The last tokens that were emitted, maybe none: the generation goes on with the receiver."""
 
+    @_builtins.property
+    def abandon(self) -> Global___GenerationAbandoned:
+        """The generation has ended or stays where it was: drop what was received. The call ends without an answer."""
+
     def __init__(
         self,
         *,
         begin: Global___GenerateRequest | None = ...,
         round: Global___TokenBatch | None = ...,
         handover: Global___TokenBatch | None = ...,
+        abandon: Global___GenerationAbandoned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "begin", b"begin", "handover", b"handover", "message", b"message", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["begin", "round", "handover"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["begin", "round", "handover", "abandon"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___ReceiveGenerationRequest: _TypeAlias = ReceiveGenerationRequest  # noqa: Y015
+
+@_typing.final
+class GenerationAbandoned(_message.Message):
+    """A generation is not to be moved any more. A call that ends without saying so has broken off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationAbandoned: _TypeAlias = GenerationAbandoned  # noqa: Y015
 
 @_typing.final
 class ReceiveGenerationResponse(_message.Message):

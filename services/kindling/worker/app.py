@@ -14,12 +14,15 @@ from kindling.v1 import inference_pb2_grpc, state_pb2
 from kindling.worker.adapters.devices import default_parked_bytes
 from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
 from kindling.worker.adapters.no_storage import NoStorage
+from kindling.worker.adapters.peer_worker import PeerWorkers
 from kindling.worker.adapters.placement import weights_on
 from kindling.worker.adapters.registry import in_registry
 from kindling.worker.adapters.storage_client import StorageClient
 from kindling.worker.adapters.transformers_factory import TransformersEngineFactory
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory
 from kindling.worker.instances import Instances
+from kindling.worker.migration_ports import Workers
+from kindling.worker.migrations import Migrations
 from kindling.worker.parking import ParkingLimits
 from kindling.worker.servicer import InferenceServicer
 from kindling.worker.settings import EngineKind, WorkerSettings
@@ -41,9 +44,11 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
                 engines=engines,
                 clock=SystemClock(),
                 parking=parking_limits(settings),
+                orphan_seconds=settings.orphan_seconds,
             )
         )
-        server = build_server(settings, instances)
+        workers = await resources.enter_async_context(PeerWorkers())
+        server = build_server(settings, instances, workers)
         await resources.enter_async_context(server)
         record = _record(settings, server, await _warm_up(engines))
         async with in_registry(etcd, settings.etcd_prefix, record, settings.lease_ttl_seconds):
@@ -53,12 +58,13 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
         await instances.drain(settings.grace_seconds)
 
 
-def build_server(settings: WorkerSettings, instances: Instances) -> RpcServer:
+def build_server(settings: WorkerSettings, instances: Instances, workers: Workers) -> RpcServer:
     """Return the server with everything that the worker offers."""
     server = RpcServer(
         settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
     )
-    servicer = InferenceServicer(settings.worker_id, instances)
+    migrations = Migrations(instances, workers, SystemClock())
+    servicer = InferenceServicer(settings.worker_id, instances, migrations)
     server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer, SERVICE_NAME)
     return server
 
@@ -74,7 +80,9 @@ def engine_factory(settings: WorkerSettings) -> EngineFactory:
                 step_seconds=settings.fake_step_seconds,
             )
         )
-    return TransformersEngineFactory(settings.device, settings.thread_count, settings.kv_cache_bytes, settings.slots)
+    return TransformersEngineFactory(
+        settings.device, settings.thread_count, settings.kv_cache_bytes, settings.slots, settings.exact
+    )
 
 
 def parking_limits(settings: WorkerSettings) -> ParkingLimits:

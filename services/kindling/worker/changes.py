@@ -1,8 +1,13 @@
-"""Waiting for something to be different, and for an event no longer than a while."""
+"""Waiting for something to be different, for an event no longer than a while, for work until something happens."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from kindling.platform.clock import Clock
+from kindling.platform.error_groups import single_error
+
+T = TypeVar("T")
 
 
 class Changes:
@@ -33,3 +38,19 @@ async def wait_at_most(event: asyncio.Event, clock: Clock, seconds: float | None
         for waiter in waiters:
             waiter.cancel()
     return event.is_set()
+
+
+async def race(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]) -> "asyncio.Task[T]":
+    """Run ``work`` until it is done or ``stop`` is, which cancels it; return its task, which is over.
+
+    Raises what ``work`` raises.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            working, stopping = tasks.create_task(work), tasks.create_task(stop)
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            working.cancel()
+            stopping.cancel()
+    except BaseExceptionGroup as group:
+        raise single_error(group) from None
+    return working

@@ -1,43 +1,37 @@
-"""The thread on which an engine runs, and the asyncio streams that its tokens come out of."""
+"""The generations of an engine, and the asyncio streams that their tokens come out of."""
 
 import asyncio
-import functools
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 
-from kindling.platform.errors import AlreadyExistsError, CancelledError, InternalError, KindlingError, UnavailableError
-from kindling.worker.domain.generation import Finished, GenerationRequest, Token
+from kindling.platform.errors import CancelledError, InternalError, KindlingError, UnavailableError
+from kindling.worker.changes import Changes
+from kindling.worker.domain.generation import GenerationRequest, Migrated, generation_exists
 from kindling.worker.domain.stats import EngineStats
+from kindling.worker.engine_thread import EngineThread
 from kindling.worker.ports import Engine
-
-Event = Token | Finished
-Command = Callable[[], bool]
+from kindling.worker.stream import Event, GenerationStream
 
 
 class EngineLoop:
-    """Owns an engine and the one thread that may touch it.
+    """Owns an engine and its thread.
 
     Made and used on one event loop; ``stopped`` is set once the engine is closed. An engine whose step fails stops for
     good: every open stream raises the error, ``wait_closed`` raises it too, and later calls of ``generate`` raise it
-    again. ``close`` closes the engine.
+    again. ``close`` closes the engine. ``idle`` is set while there is no generation; ``changes`` tells when one comes,
+    gets a reader or goes, and ``on_change`` is called then.
     """
 
-    def __init__(self, engine: Engine, *, name: str = "engine") -> None:
+    def __init__(self, engine: Engine, *, name: str = "engine", on_change: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
-        self._inbox: SimpleQueue[Command] = SimpleQueue()
-        self._streams: dict[str, _Stream] = {}
-        self._readers: dict[str, _Stream] = {}  # the same, as the engine's thread knows them
+        self._on_change = on_change
+        self._streams: dict[str, GenerationStream] = {}
         self._failure: KindlingError | None = None
         self._closing = False
-        self._keep_engine = False
-        self.kept_engine: Engine | None = None
-        self._stats = engine.stats
-        self._event_loop = asyncio.get_running_loop()
+        self.changes = Changes()
+        self.idle = asyncio.Event()
+        self.idle.set()
         self.stopped = asyncio.Event()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._thread: Future[None] = self._executor.submit(self._run)
-        self._thread.add_done_callback(self._post_stopped)
+        self._thread = EngineThread(engine, name=name, on_stopped=self._stop)
 
     @property
     def context_length(self) -> int:
@@ -47,44 +41,113 @@ class EngineLoop:
     @property
     def stats(self) -> EngineStats:
         """The engine's load after its latest step."""
-        return self._stats
+        return self._thread.stats
+
+    @property
+    def steps(self) -> int:
+        """Steps that the engine has made."""
+        return self._thread.steps
+
+    @property
+    def kept_engine(self) -> Engine | None:
+        """The engine, if it was to be kept open and could be."""
+        return self._thread.kept_engine
 
     @property
     def generation_ids(self) -> tuple[str, ...]:
         """Ids of the generations whose streams are open."""
         return tuple(self._streams)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
-        """Run a generation; each item is the non-empty list of all events since the last, the very last a ``Finished``.
+    @property
+    def generations(self) -> tuple[GenerationStream, ...]:
+        """Those generations."""
+        return tuple(self._streams.values())
 
-        Leaving the iteration early (``aclose``, cancellation) cancels the generation.
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
+        """Run a generation; each item is the non-empty list of all events since the last, the very last a ``Finished``,
+        or a ``Migrated`` if it was given away.
+
+        One that was received and has no reader yet goes on from what is computed: its tokens after the emitted ones
+        come, those that are there already at once. Leaving the iteration early (``aclose``, cancellation) cancels the
+        generation.
 
         Raises:
             KindlingError: what ``Engine.add`` raises, or what made the engine fail; UnavailableError ENGINE_CLOSED.
         """
-        stream = self._open(request)
+        stream = await self._resume(request) or self._open(request, has_reader=True)
         try:
-            while not stream.ended:
+            while not stream.is_read_out:
                 yield await stream.take()
         finally:
-            del self._streams[request.generation_id]
-            if not stream.ended:
-                self.cancel(request.generation_id)
+            self.drop(stream)
+
+    def receive(self, request: GenerationRequest) -> GenerationStream:
+        """Take a generation in that runs elsewhere, held and without a reader; ``GenerationStream.caught_up`` raises
+        what ``Engine.add`` does. It replaces one of its id that was received earlier and has no reader.
+
+        Raises:
+            AlreadyExistsError: GENERATION_EXISTS.
+            KindlingError: what made the engine fail; UnavailableError ENGINE_CLOSED.
+        """
+        earlier = self._streams.get(request.generation_id)
+        if earlier is not None and not earlier.has_reader:
+            self.drop(earlier)
+        return self._open(request, has_reader=False)
+
+    def drop(self, stream: GenerationStream) -> None:
+        """Forget a generation and, if it has not ended, cancel it: nobody reads it any more."""
+        if not stream.over.is_set():
+            self._thread.cancel(stream)
+        stream.leave()
+        self._forget(stream)
+
+    def give_away(self, stream: GenerationStream, worker_address: str, instance_id: str) -> bool:
+        """Tell a held generation's reader where it goes on, and free what it holds here; False if it is over."""
+        if stream.over.is_set():
+            return False
+        stream.put(Migrated(stream.generation_id, worker_address, instance_id, len(stream.token_ids)))
+        self._thread.cancel(stream)
+        self._forget(stream)
+        return True
+
+    async def hold(self, stream: GenerationStream) -> tuple[int, ...] | None:
+        """Hold a generation at the next step boundary; see ``Engine.hold``. Its stream has all it emitted by then."""
+        self._require_open()
+        return await self._thread.hold(stream)
+
+    async def extend(self, stream: GenerationStream, token_ids: tuple[int, ...], *, release: bool = False) -> None:
+        """Add tokens emitted elsewhere to a held generation and, if asked, let it go on; see ``Engine.extend``.
+
+        If it fails the generation can only be dropped.
+        """
+        self._require_open()
+        stream.extend(token_ids)
+        await self._thread.extend(stream, token_ids, release=release)
+
+    def release(self, stream: GenerationStream) -> None:
+        """Let a held generation go on."""
+        self._thread.release(stream)
 
     def cancel(self, generation_id: str) -> None:
         """End a generation; its stream ends with ``Finished(CANCELLED)``. An unknown id is ended already."""
-        self._inbox.put(functools.partial(self._cancel, generation_id))
+        if generation_id in self._streams:
+            self._thread.cancel(self._streams[generation_id])
+
+    def tell_alive(self) -> None:
+        """Tell the readers of silent generations that the engine gets on."""
+        for stream in self._streams.values():
+            if stream.has_reader:
+                stream.put_alive()
 
     async def close(self, *, keep_engine: bool = False) -> None:
         """Stop after the step under way, close the engine, end open streams with UnavailableError; idempotent.
 
         A step that waits for weights must have been given up before. Its CancelledError is no failure then. With
-        ``keep_engine`` one that did not fail and has nothing to do is left open, as ``kept_engine``.
+        ``keep_engine`` one that did not fail and has no generations is left open, as ``kept_engine``.
         """
         if not self._closing:
             self._closing = True
-            self._keep_engine = keep_engine
-            self._inbox.put(_stop)
+            self._thread.stop(keep_engine=keep_engine)
         await self.stopped.wait()
 
     def fail(self, error: KindlingError) -> None:
@@ -92,7 +155,7 @@ class EngineLoop:
         if not self._closing:
             self._failure = error
             self._end_streams()
-            self._inbox.put(_stop)
+            self._thread.stop(keep_engine=False)
 
     async def wait_closed(self) -> None:
         """Return when the loop was closed; raise the error that made it fail if it failed."""
@@ -100,124 +163,76 @@ class EngineLoop:
         if self._failure is not None:
             raise self._failure
 
-    def _open(self, request: GenerationRequest) -> "_Stream":
+    async def _resume(self, request: GenerationRequest) -> GenerationStream | None:
+        """Become the reader of a generation that was received; None if there is none, or its tokens are others."""
+        stream = self._streams.get(request.generation_id)
+        if stream is None or stream.has_reader:
+            return None
+        stream.claim()
+        self._note_change()
+        agreed = False
+        try:
+            agreed = await self._agree(stream, request)
+        finally:
+            if not agreed:
+                self.drop(stream)
+        return stream if agreed else None
+
+    async def _agree(self, stream: GenerationStream, request: GenerationRequest) -> bool:
+        """Bring the generation and its new reader to the same position; False if they have come different ways."""
+        emitted = request.emitted_token_ids
+        if stream.request.going_on_after(emitted) != request:
+            return False
+        if len(emitted) > len(stream.token_ids) and await self.hold(stream) is None:
+            return False
+        known = tuple(stream.token_ids)
+        if known[: len(emitted)] != emitted[: len(known)]:
+            return False
+        if missing := emitted[len(known) :]:
+            await self.extend(stream, missing)
+        self.release(stream)
+        return stream.seek(len(emitted))
+
+    def _open(self, request: GenerationRequest, *, has_reader: bool) -> GenerationStream:
+        self._require_open()
+        if request.generation_id in self._streams:
+            raise generation_exists(request.generation_id)
+        stream = self._streams[request.generation_id] = GenerationStream(request, has_reader=has_reader)
+        self._thread.add(stream, held=not has_reader)
+        self._note_change()
+        return stream
+
+    def _forget(self, stream: GenerationStream) -> None:
+        if self._streams.get(stream.generation_id) is stream:
+            del self._streams[stream.generation_id]
+            self._note_change()
+
+    def _note_change(self) -> None:
+        if self._streams:
+            self.idle.clear()
+        else:
+            self.idle.set()
+        self.changes.note()
+        self._on_change()
+
+    def _require_open(self) -> None:
         if self._failure is not None:
             raise self._failure
         if self._closing:
             raise _closed_error()
-        if request.generation_id in self._streams:
-            raise AlreadyExistsError(
-                f"Generation {request.generation_id!r} is running already; choose another id.",
-                reason="GENERATION_EXISTS",
-                metadata={"generation_id": request.generation_id},
-            )
-        stream = self._streams[request.generation_id] = _Stream()
-        self._inbox.put(functools.partial(self._add, request, stream))
-        return stream
-
-    # On the engine's thread.
-
-    def _run(self) -> None:
-        try:
-            while self._obey():
-                self._publish(self._engine.step())
-            if self._keep_engine and not self._engine.has_work:
-                self.kept_engine = self._engine
-        finally:
-            if self.kept_engine is None:
-                self._engine.close()
-
-    def _obey(self) -> bool:
-        """Carry out all commands, waiting for one while there is no work; False if one of them says to stop."""
-        while True:
-            try:
-                command = self._inbox.get(block=not self._engine.has_work)
-            except Empty:
-                return True
-            if not command():
-                return False
-
-    def _add(self, request: GenerationRequest, stream: "_Stream") -> bool:
-        try:
-            self._engine.add(request)
-        except KindlingError as error:
-            self._event_loop.call_soon_threadsafe(stream.fail, error)
-        else:
-            self._readers[request.generation_id] = stream
-        return True
-
-    def _cancel(self, generation_id: str) -> bool:
-        finished = self._engine.cancel(generation_id)
-        if finished is not None:
-            self._publish([finished])
-        return True
-
-    def _publish(self, events: list[Event]) -> None:
-        """Hand a step's events over in one call; an id may be used anew, so each goes to the stream that asked."""
-        deliveries = [(self._readers[event.generation_id], event) for event in events]
-        for event in events:
-            if isinstance(event, Finished):
-                del self._readers[event.generation_id]
-        self._event_loop.call_soon_threadsafe(self._deliver, deliveries, self._engine.stats)
-
-    def _post_stopped(self, thread: Future[None]) -> None:
-        self._event_loop.call_soon_threadsafe(self._stop, thread.exception())
-
-    # On the event loop.
-
-    def _deliver(self, deliveries: list[tuple["_Stream", Event]], stats: EngineStats) -> None:
-        self._stats = stats
-        for stream, event in deliveries:
-            stream.put(event)
 
     def _stop(self, cause: BaseException | None) -> None:
         if cause is not None and not (self._closing and isinstance(cause, CancelledError)):
             self._failure = self._failure or _failure(cause)
-        self._executor.shutdown(wait=False)
         self._end_streams()
         self.stopped.set()
 
     def _end_streams(self) -> None:
         self._closing = True
+        error = self._failure or _closed_error()
+        self._thread.fail_answers(error)
         for stream in self._streams.values():
-            stream.fail(self._failure or _closed_error())
-
-
-class _Stream:
-    """Events of one generation on their way to its reader."""
-
-    __slots__ = ("_error", "_events", "_ready", "ended")
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._events: list[Event] = []
-        self._error: KindlingError | None = None
-        self._ready = asyncio.Event()
-
-    def put(self, event: Event) -> None:
-        self._events.append(event)
-        self._ready.set()
-
-    def fail(self, error: KindlingError) -> None:
-        self._error = error
-        self._ready.set()
-
-    async def take(self) -> list[Event]:
-        """Wait for events and return all there are; an error comes after the events before it."""
-        await self._ready.wait()
-        events, self._events = self._events, []
-        if not events:
-            self.ended = True
-            assert self._error is not None, "a stream is ready by an event or an error"
-            raise self._error
-        self.ended = isinstance(events[-1], Finished)
-        if self._error is None:
-            self._ready.clear()
-        return events
-
-
-def _stop() -> bool:
-    return False
+            stream.fail(error)
 
 
 def _failure(cause: BaseException) -> KindlingError:

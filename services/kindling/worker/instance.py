@@ -6,9 +6,8 @@ each layer, and if they do not come, every generation fails with what the load f
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 
 from opentelemetry import metrics, trace
 
@@ -16,15 +15,14 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import (
     CancelledError,
     FailedPreconditionError,
-    InternalError,
     KindlingError,
     ResourceExhaustedError,
     UnavailableError,
 )
 from kindling.platform.logging import get_logger
+from kindling.worker.build_engine import build_engine
 from kindling.worker.changes import Changes, wait_at_most
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory, OpenCheckpoint
-from kindling.worker.domain.generation import GenerationRequest
 from kindling.worker.domain.instance import (
     InstanceSpec,
     InstanceState,
@@ -32,9 +30,9 @@ from kindling.worker.domain.instance import (
     LoadProgress,
     LoadReport,
 )
-from kindling.worker.engine_loop import EngineLoop, Event
+from kindling.worker.engine_loop import EngineLoop
+from kindling.worker.liveness import tell_alive
 from kindling.worker.parking import LoadedModel, Parking
-from kindling.worker.ports import Engine
 
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -71,8 +69,6 @@ class Instance:
         self._clock = clock
         self._on_change = on_change
         self._changes = Changes()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._progress = LoadProgress()
         self._report: LoadReport | None = None
         self._loop: EngineLoop | None = None
@@ -98,24 +94,38 @@ class Instance:
             raise self.failure or _stopped_error(self.spec)
         yield self._report
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
-        """Run a generation; see ``EngineLoop.generate``.
+    def loop_for(self, generation_id: str) -> EngineLoop:
+        """Return the loop that runs the generation already, or is to run it.
 
         Raises:
             FailedPreconditionError: INSTANCE_NOT_READY.
-            UnavailableError: INSTANCE_STOPPING.
+            UnavailableError: INSTANCE_STOPPING, if it does not run yet.
         """
-        loop = self._require_ready()
-        self._idle.clear()
-        self._on_change()
-        try:
-            async with aclosing(loop.generate(request)) as batches:
-                async for events in batches:
-                    yield events
-        finally:
-            if not loop.generation_ids:
-                self._idle.set()
-            self._on_change()
+        if self._loop is not None and generation_id in self._loop.generation_ids:
+            return self._loop
+        if self.state is InstanceState.STOPPING:
+            raise UnavailableError(
+                f"Instance {self.spec.instance_id} is stopping; ask the scheduler for another one.",
+                reason="INSTANCE_STOPPING",
+                metadata={"instance_id": self.spec.instance_id},
+                retry_after_seconds=0.1,
+            )
+        return self.running_loop
+
+    @property
+    def running_loop(self) -> EngineLoop:
+        """The loop that runs the instance's generations, also of one that takes no new ones.
+
+        Raises:
+            FailedPreconditionError: INSTANCE_NOT_READY.
+        """
+        if self._loop is None:
+            raise FailedPreconditionError(
+                f"Instance {self.spec.instance_id} does not run yet; wait until StartInstance says that it is ready.",
+                reason="INSTANCE_NOT_READY",
+                metadata={"instance_id": self.spec.instance_id},
+            )
+        return self._loop
 
     async def stop(self, grace_seconds: float | None) -> None:
         """Take no new work and return when the instance is gone.
@@ -129,7 +139,7 @@ class Instance:
         if was_starting:
             self._life.cancel()
         elif self._loop is not None and self._checkpoint is not None:
-            await wait_at_most(self._idle, self._clock, grace_seconds)
+            await wait_at_most(self._loop.idle, self._clock, grace_seconds)
             self._checkpoint.give_up()
             await _end(self._loop, keep_engine=self._parking.is_open and self._is_loaded)
         await self.gone.wait()
@@ -161,8 +171,10 @@ class Instance:
                 model, loop = await self._start(resources, began)
             async with asyncio.TaskGroup() as tasks:
                 load = tasks.create_task(self._finish_load(model.checkpoint, loop, began))
+                alive = tasks.create_task(tell_alive(loop, self._clock, lambda: self._progress.loaded_bytes))
                 await loop.stopped.wait()
                 load.cancel()
+                alive.cancel()
             await loop.wait_closed()
             if loop.kept_engine is not None:
                 await self._parking.put(dataclasses.replace(model, lease=model.lease.pop_all()))
@@ -174,10 +186,12 @@ class Instance:
             lease = await resources.enter_async_context(AsyncExitStack())
             checkpoint = await self._open(lease)
             opened = self._clock.now()
-            model = LoadedModel(self.spec.digest, checkpoint, await self._build(checkpoint), lease)
+            model = LoadedModel(
+                self.spec.digest, checkpoint, await build_engine(self._engines, self.spec, checkpoint), lease
+            )
         else:
             await resources.enter_async_context(model.lease)
-        loop = EngineLoop(model.engine, name=self.spec.instance_id)
+        loop = EngineLoop(model.engine, name=self.spec.instance_id, on_change=self._on_change)
         resources.push_async_callback(loop.close)
         resources.callback(model.checkpoint.give_up)
         now = self._clock.now()
@@ -213,19 +227,6 @@ class Instance:
         _startup.record(self._report.total_seconds)
         log.info("instance_loaded", instance_id=self.spec.instance_id, seconds=self._report.total_seconds)
 
-    async def _build(self, checkpoint: OpenCheckpoint) -> Engine:
-        """Build the engine on a thread of its own, while bytes arrive."""
-        with tracer.start_as_current_span("worker.build_engine"), ThreadPoolExecutor(1, "build") as executor:
-            building = executor.submit(self._engines.build, self.spec, checkpoint)
-            try:
-                await asyncio.wait({asyncio.wrap_future(building)})
-            except asyncio.CancelledError:
-                checkpoint.give_up()
-                await asyncio.wait({asyncio.wrap_future(building)})
-                _discard(building)
-                raise
-            return _engine_of(building)
-
     def _become_ready(self, checkpoint: OpenCheckpoint, loop: EngineLoop, report: LoadReport) -> None:
         self._checkpoint = checkpoint
         self._loop = loop
@@ -251,45 +252,11 @@ class Instance:
         self._changes.note()
         self._on_change()
 
-    def _require_ready(self) -> EngineLoop:
-        metadata = {"instance_id": self.spec.instance_id}
-        if self.state is InstanceState.STOPPING:
-            raise UnavailableError(
-                f"Instance {self.spec.instance_id} is stopping; ask the scheduler for another one.",
-                reason="INSTANCE_STOPPING",
-                metadata=metadata,
-                retry_after_seconds=0.1,
-            )
-        if self._loop is None:
-            raise FailedPreconditionError(
-                f"Instance {self.spec.instance_id} is still starting; wait until StartInstance says that it is ready.",
-                reason="INSTANCE_NOT_READY",
-                metadata=metadata,
-            )
-        return self._loop
-
 
 async def _end(loop: EngineLoop, *, keep_engine: bool) -> None:
     for generation_id in loop.generation_ids:
         loop.cancel(generation_id)
     await loop.close(keep_engine=keep_engine)
-
-
-def _engine_of(building: Future[Engine]) -> Engine:
-    """Return the engine, or raise why there is none as a typed error."""
-    cause = building.exception()
-    if cause is None or isinstance(cause, KindlingError):
-        return building.result()
-    raise InternalError(
-        f"The model could not be built ({type(cause).__name__}: {cause}).",
-        reason="ENGINE_BUILD_FAILED",
-        metadata={"cause": type(cause).__name__},
-    ) from cause
-
-
-def _discard(building: Future[Engine]) -> None:
-    if building.exception() is None:
-        building.result().close()
 
 
 def _stopped_error(spec: InstanceSpec) -> CancelledError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -9,18 +10,24 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, UnavailableError
 from kindling.worker.changes import Changes
 from kindling.worker.checkpoint_ports import CheckpointStore, EngineFactory
-from kindling.worker.domain.generation import GenerationRequest
+from kindling.worker.domain.generation import CaughtUp, GenerationRequest
 from kindling.worker.domain.instance import InstanceSpec, InstanceState, LoadProgress, LoadReport, WorkerView
-from kindling.worker.engine_loop import Event
+from kindling.worker.domain.migration import TakenOver
 from kindling.worker.instance import Instance
 from kindling.worker.parking import Parking, ParkingLimits
+from kindling.worker.receive import Message, drop_unclaimed, follow_source
+from kindling.worker.stream import Event
 
 WATCH_INTERVAL_SECONDS = 0.05
+ORPHAN_SECONDS = 10.0
 NO_PARKING = ParkingLimits()
 
 
 class Instances:
-    """The instances of one worker, by id; usable inside ``async with``, whose end stops whatever still runs at once."""
+    """The instances of one worker, by id; usable inside ``async with``, whose end stops whatever still runs at once.
+
+    A generation that was received and has no reader is dropped after ``orphan_seconds``.
+    """
 
     def __init__(
         self,
@@ -30,11 +37,13 @@ class Instances:
         engines: EngineFactory,
         clock: Clock,
         parking: ParkingLimits = NO_PARKING,
+        orphan_seconds: float = ORPHAN_SECONDS,
     ) -> None:
         self._slots = slots
         self._checkpoints = checkpoints
         self._engines = engines
         self._clock = clock
+        self._orphan_seconds = orphan_seconds
         self._instances: dict[str, Instance] = {}
         self._changes = Changes()
         self._draining = False
@@ -68,8 +77,8 @@ class Instances:
         if instance is not None:
             await asyncio.wait({self._tasks.create_task(instance.stop(grace_seconds))})
 
-    def generate(self, instance_id: str, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
-        """Run a generation; see ``Instance.generate``.
+    def get(self, instance_id: str) -> Instance:
+        """Return an instance.
 
         Raises:
             NotFoundError: INSTANCE_UNKNOWN.
@@ -81,7 +90,37 @@ class Instances:
                 reason="INSTANCE_UNKNOWN",
                 metadata={"instance_id": instance_id},
             )
-        return instance.generate(request)
+        return instance
+
+    def generate(self, instance_id: str, request: GenerationRequest) -> AsyncGenerator[list[Event], None]:
+        """Run a generation; see ``EngineLoop.generate``.
+
+        Raises:
+            NotFoundError: INSTANCE_UNKNOWN.
+            FailedPreconditionError: INSTANCE_NOT_READY.
+            UnavailableError: INSTANCE_STOPPING.
+        """
+        return self.get(instance_id).loop_for(request.generation_id).generate(request)
+
+    async def receive(
+        self, instance_id: str, request: GenerationRequest, messages: AsyncIterator[Message]
+    ) -> AsyncGenerator[CaughtUp | TakenOver, None]:
+        """Receive a generation from another worker; see ``follow_source``.
+
+        However that ends, the generation is dropped if no reader comes for it within a while.
+
+        Raises:
+            KindlingError: what ``generate`` raises, and ``follow_source``; AlreadyExistsError GENERATION_EXISTS.
+        """
+        instance = self.get(instance_id)
+        loop = instance.loop_for(request.generation_id)
+        stream = loop.receive(request)
+        try:
+            async with aclosing(follow_source(loop, stream, messages)) as answers:
+                async for answer in answers:
+                    yield answer
+        finally:
+            self._tasks.create_task(drop_unclaimed(loop, stream, self._clock, self._orphan_seconds))
 
     async def watch(self) -> AsyncIterator[WorkerView]:
         """Yield the view now and after changes, at most every 50 ms; the last one is the first of a draining worker."""

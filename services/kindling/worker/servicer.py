@@ -9,10 +9,12 @@ from opentelemetry import trace
 
 from kindling.platform.errors import InvalidArgumentError, KindlingError
 from kindling.v1 import inference_pb2, inference_pb2_grpc
-from kindling.worker import convert
-from kindling.worker.domain.generation import Finished, Token
-from kindling.worker.engine_loop import Event
+from kindling.worker import convert, convert_migration
+from kindling.worker.domain.generation import Alive, Finished, Migrated, Token
 from kindling.worker.instances import Instances
+from kindling.worker.migrations import Migrations
+from kindling.worker.receive import Message
+from kindling.worker.stream import Event
 
 tracer = trace.get_tracer(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -21,9 +23,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Serves what a worker's instances can do; see the proto for what is guaranteed."""
 
-    def __init__(self, worker_id: str, instances: Instances) -> None:
+    def __init__(self, worker_id: str, instances: Instances, migrations: Migrations) -> None:
         self._worker_id = worker_id
         self._instances = instances
+        self._migrations = migrations
 
     async def StartInstance(
         self, request: inference_pb2.StartInstanceRequest, _context: Context
@@ -68,6 +71,35 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         finally:
             span.end()
 
+    async def MigrateInstance(
+        self, request: inference_pb2.MigrateInstanceRequest, _context: Context
+    ) -> AsyncIterator[inference_pb2.MigrateInstanceResponse]:
+        """Move an instance's generations to another worker."""
+        _require("target_address", request.target_address)
+        _require("target_instance_id", request.target_instance_id)
+        outcomes = self._migrations.migrate(request.instance_id, request.target_address, request.target_instance_id)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield convert_migration.outcome_to_wire(outcome)
+
+    async def ReceiveGeneration(
+        self, requests: AsyncIterator[inference_pb2.ReceiveGenerationRequest], _context: Context
+    ) -> AsyncIterator[inference_pb2.ReceiveGenerationResponse]:
+        """Receive a generation from the worker that runs it."""
+        messages = aiter(requests)
+        first = await anext(messages, inference_pb2.ReceiveGenerationRequest())
+        _require("begin.generation_id", first.begin.generation_id)
+        generation = convert.generation_from_wire(first.begin)
+        answers = self._instances.receive(first.begin.instance_id, generation, _later(messages))
+        async with aclosing(answers):
+            async for answer in answers:
+                yield convert_migration.answer_to_wire(answer)
+
+
+async def _later(messages: AsyncIterator[inference_pb2.ReceiveGenerationRequest]) -> AsyncIterator[Message]:
+    async for message in messages:
+        yield convert_migration.message_from_wire(message)
+
 
 class _GenerationSpan:
     """One span for a whole generation; never made current, since a generator may be ended from another context."""
@@ -85,13 +117,15 @@ class _GenerationSpan:
         self._span = tracer.start_span("worker.generate", attributes=attributes)
 
     def note(self, events: list[Event]) -> None:
-        if not self._output_tokens:
+        tokens = sum(isinstance(event, Token) for event in events)
+        if tokens and not self._output_tokens:
             self._span.add_event("first_token")
-        self._output_tokens += len(events)
+        self._output_tokens += tokens
         last = events[-1]
         if isinstance(last, Finished):
-            self._output_tokens -= 1
             self._span.set_attribute("gen_ai.response.finish_reasons", [last.reason.value])
+        elif isinstance(last, Migrated):
+            self._span.set_attribute("kindling.migration.target", last.worker_address)
 
     def fail(self, error: KindlingError) -> None:
         self._span.set_status(trace.Status(trace.StatusCode.ERROR, error.message))
@@ -103,12 +137,16 @@ class _GenerationSpan:
 
 
 def _responses(events: list[Event]) -> list[inference_pb2.GenerateResponse]:
-    """Return all tokens as one message, and the terminal event if it is there."""
+    """Return all tokens as one message, and the terminal event if it is there; if there is neither, a sign of life."""
     tokens = [event for event in events if isinstance(event, Token)]
     responses = [convert.tokens_to_wire(tokens)] if tokens else []
     last = events[-1]
     if isinstance(last, Finished):
         responses.append(convert.finished_to_wire(last))
+    elif isinstance(last, Migrated):
+        responses.append(convert_migration.migrated_to_wire(last))
+    elif isinstance(last, Alive) and not tokens:
+        responses.append(inference_pb2.GenerateResponse(alive=inference_pb2.GenerationAlive()))
     return responses
 
 

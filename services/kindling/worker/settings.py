@@ -52,6 +52,9 @@ class WorkerSettings(ServiceSettings):
         description="most bytes of their weights; default: a quarter of an accelerator's memory, and on a CPU whatever "
         "the node's chunk pool can spare",
     )
+    orphan_seconds: float = Field(
+        default=10.0, gt=0, description="how long a generation that was received here may be without a reader"
+    )
     fake_vocab_size: int = Field(default=1000, ge=1)
     fake_context_length: int = Field(default=4096, ge=2)
     fake_max_running: int = Field(default=1024, ge=1)

@@ -33,8 +33,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary:
             return _unary(handler, method)
         if handler.unary_stream:
-            return _streaming(handler, method)
-        raise NotImplementedError(f"{method}: Kindling has no client-streaming methods")
+            call = _streaming(handler.unary_stream, method)
+            return grpc.unary_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        if handler.stream_stream:
+            call = _streaming(handler.stream_stream, method)
+            return grpc.stream_stream_rpc_method_handler(
+                call, handler.request_deserializer, handler.response_serializer
+            )
+        raise NotImplementedError(f"{method}: Kindling has no methods that answer a stream with one message")
 
 
 def _unary(handler: Handler, method: str) -> Handler:
@@ -49,9 +55,7 @@ def _unary(handler: Handler, method: str) -> Handler:
     return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
 
-def _streaming(handler: Handler, method: str) -> Handler:
-    inner = handler.unary_stream
-
+def _streaming(inner: Handler, method: str) -> Handler:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
             # Closed explicitly, so that a cancelled call's clean-up runs now and not when the garbage collector comes.
@@ -61,7 +65,7 @@ def _streaming(handler: Handler, method: str) -> Handler:
         except Exception as error:  # noqa: BLE001 - as above
             await _abort(context, method, error)
 
-    return grpc.unary_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+    return call
 
 
 async def _abort(context: Context, method: str, error: Exception) -> NoReturn:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from kindling.worker.adapters.fake_engine import FakeEngine
 from kindling.worker.checkpoint_ports import OpenCheckpoint
-from kindling.worker.domain.generation import Finished, Token
 from kindling.worker.domain.instance import InstanceSpec
+from kindling.worker.ports import StepEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class PacedFakeEngine(FakeEngine):
         )
         self._step_seconds = options.step_seconds
 
-    def step(self) -> list[Token | Finished]:
+    def step(self) -> list[StepEvent]:
         """Give every running generation its next token, after a while."""
         if self._step_seconds:
             time.sleep(self._step_seconds)

@@ -1,11 +1,20 @@
 """An engine that computes nothing: deterministic, instant, for tests and for measuring what stands around it."""
 
 import hashlib
+from collections.abc import Sequence
 
-from kindling.platform.errors import AlreadyExistsError, InternalError
-from kindling.worker.domain.generation import Finished, FinishReason, GenerationRequest, Token
-from kindling.worker.domain.progress import Progress
+from kindling.platform.errors import InternalError
+from kindling.worker.domain.generation import (
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    Token,
+    generation_exists,
+    require_vocabulary,
+)
+from kindling.worker.domain.progress import Progress, require_held
 from kindling.worker.domain.stats import EngineStats
+from kindling.worker.ports import StepEvent
 
 
 class FakeEngine:
@@ -32,8 +41,8 @@ class FakeEngine:
 
     @property
     def has_work(self) -> bool:
-        """Whether a generation runs or waits."""
-        return bool(self._running or self._waiting)
+        """Whether a generation runs or waits that is not held; see the port."""
+        return bool(self._waiting) or any(not progress.is_at_rest for progress in self._running.values())
 
     @property
     def context_length(self) -> int:
@@ -46,31 +55,51 @@ class FakeEngine:
         used = sum(progress.most_tokens for progress in self._running.values())
         return EngineStats(len(self._running), len(self._waiting), used, self._max_running * self._context_length)
 
-    def add(self, request: GenerationRequest) -> None:
+    def add(self, request: GenerationRequest, *, held: bool = False) -> None:
         """Take a generation in; see the port."""
         request.validate(context_length=self._context_length, vocab_size=self._vocab_size)
         if request.generation_id in self._prefixes:
-            raise AlreadyExistsError(
-                f"Generation {request.generation_id!r} is running already; choose another id.",
-                reason="GENERATION_EXISTS",
-                metadata={"generation_id": request.generation_id},
-            )
+            raise generation_exists(request.generation_id)
         self._prefixes[request.generation_id] = _prefix(request)
         self._waiting[request.generation_id] = Progress(
-            request, eos_token_ids=self._eos_token_ids, context_length=self._context_length
+            request, eos_token_ids=self._eos_token_ids, context_length=self._context_length, held=held
         )
 
     def cancel(self, generation_id: str) -> Finished | None:
         """End a generation now; see the port."""
-        progress = self._running.get(generation_id) or self._waiting.get(generation_id)
+        progress = self._find(generation_id)
         return None if progress is None else self._end(progress, FinishReason.CANCELLED)
 
-    def step(self) -> list[Token | Finished]:
+    def hold(self, generation_id: str) -> tuple[int, ...] | None:
+        """Choose no token for it; see the port."""
+        progress = self._find_running(generation_id)
+        return None if progress is None else progress.hold()
+
+    def extend(self, generation_id: str, token_ids: Sequence[int]) -> None:
+        """Add tokens chosen elsewhere; see the port."""
+        progress = require_held(self._find_running(generation_id), generation_id)
+        require_vocabulary("token_ids", token_ids, self._vocab_size)
+        progress.extend(token_ids)
+
+    def release(self, generation_id: str) -> None:
+        """Let it go on; see the port."""
+        progress = self._find(generation_id)
+        if progress is not None:
+            progress.release()
+
+    def emitted(self, generation_id: str) -> tuple[int, ...] | None:
+        """Return all its tokens; see the port."""
+        progress = self._find_running(generation_id)
+        return None if progress is None else progress.emitted
+
+    def step(self) -> list[StepEvent]:
         """Give every running generation its next token."""
         self._admit()
-        tokens = [self._advance(progress) for progress in self._running.values() if progress.reason is None]
+        going_on = [progress for progress in self._running.values() if progress.reason is None]
         ended = [progress for progress in self._running.values() if progress.reason is not None]
-        return [*tokens, *(self._end(progress) for progress in ended)]
+        events = [self._advance(progress) for progress in going_on if not progress.is_at_rest]
+        ended += [progress for progress in going_on if progress.reason is not None]
+        return [*events, *(self._end(progress) for progress in ended)]
 
     def check_integrity(self) -> None:
         """Verify that every generation is known exactly once."""
@@ -87,7 +116,17 @@ class FakeEngine:
             generation_id = next(iter(self._waiting))
             self._running[generation_id] = self._waiting.pop(generation_id)
 
-    def _advance(self, progress: Progress) -> Token:
+    def _find(self, generation_id: str) -> Progress | None:
+        return self._running.get(generation_id) or self._waiting.get(generation_id)
+
+    def _find_running(self, generation_id: str) -> Progress | None:
+        """Return its progress unless its tokens have ended it."""
+        progress = self._find(generation_id)
+        return None if progress is None or progress.reason is not None else progress
+
+    def _advance(self, progress: Progress) -> StepEvent:
+        if progress.held:
+            return progress.catch_up()
         position, sampling = progress.position, progress.sampling
         token_id = self._draw(progress.generation_id, position)
         progress.append(token_id)

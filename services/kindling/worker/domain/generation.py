@@ -1,9 +1,11 @@
 """A generation: what is asked of an engine, and the events that answer it."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
-from kindling.platform.errors import InvalidArgumentError
+from kindling.platform.errors import AlreadyExistsError, InvalidArgumentError
 from kindling.worker.domain.sampling import SamplingParams
 
 
@@ -28,8 +30,12 @@ class GenerationRequest:
                 "The prompt has no tokens; give at least one.", reason="PROMPT_EMPTY", field="prompt_token_ids"
             )
         self._require_context(context_length)
-        for field in ("prompt_token_ids", "emitted_token_ids"):
-            self._require_vocabulary(field, vocab_size)
+        require_vocabulary("prompt_token_ids", self.prompt_token_ids, vocab_size)
+        require_vocabulary("emitted_token_ids", self.emitted_token_ids, vocab_size)
+
+    def going_on_after(self, emitted_token_ids: Sequence[int]) -> Self:
+        """Return the same request with these tokens emitted already."""
+        return replace(self, emitted_token_ids=tuple(emitted_token_ids))
 
     def _require_context(self, context_length: int) -> None:
         prompt_tokens, emitted_tokens = len(self.prompt_token_ids), len(self.emitted_token_ids)
@@ -43,17 +49,31 @@ class GenerationRequest:
             field="prompt_token_ids",
         )
 
-    def _require_vocabulary(self, field: str, vocab_size: int) -> None:
-        token_ids: tuple[int, ...] = getattr(self, field)
-        if not token_ids or (min(token_ids) >= 0 and max(token_ids) < vocab_size):
-            return
-        wrong = next(token_id for token_id in token_ids if not 0 <= token_id < vocab_size)
-        raise InvalidArgumentError(
-            f"Token {wrong} is not in the model's vocabulary of {vocab_size}; tokenize with the model's own tokenizer.",
-            reason="TOKEN_ID_INVALID",
-            metadata={"token_id": str(wrong), "vocab_size": str(vocab_size)},
-            field=field,
-        )
+
+def require_vocabulary(field: str, token_ids: Sequence[int], vocab_size: int) -> None:
+    """Check that every token is one of the model's; ``field`` names what they are for.
+
+    Raises:
+        InvalidArgumentError: TOKEN_ID_INVALID.
+    """
+    if not token_ids or (min(token_ids) >= 0 and max(token_ids) < vocab_size):
+        return
+    wrong = next(token_id for token_id in token_ids if not 0 <= token_id < vocab_size)
+    raise InvalidArgumentError(
+        f"Token {wrong} is not in the model's vocabulary of {vocab_size}; tokenize with the model's own tokenizer.",
+        reason="TOKEN_ID_INVALID",
+        metadata={"token_id": str(wrong), "vocab_size": str(vocab_size)},
+        field=field,
+    )
+
+
+def generation_exists(generation_id: str) -> AlreadyExistsError:
+    """Return the error that says that the id is taken."""
+    return AlreadyExistsError(
+        f"Generation {generation_id!r} is running already; choose another id.",
+        reason="GENERATION_EXISTS",
+        metadata={"generation_id": generation_id},
+    )
 
 
 class FinishReason(enum.Enum):
@@ -88,3 +108,28 @@ class Finished:
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Every token of a held generation is computed but the last; ``position`` is that of the next token."""
+
+    generation_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """The last event of a generation that goes on elsewhere; ``position`` is that of the first token told there."""
+
+    generation_id: str
+    worker_address: str
+    instance_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing is to be told of a generation, but its engine gets on."""
+
+    generation_id: str

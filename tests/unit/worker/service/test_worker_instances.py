@@ -204,7 +204,7 @@ async def test_stop_cancels_generations_when_the_grace_is_over() -> None:
         request = inference_pb2.StopInstanceRequest(instance_id="m-1", grace=Duration(seconds=3))
         stop = worker.stub.StopInstance(request)
         await _stopping(worker)
-        await clock.advance(2.9)
+        await clock.advance(2.9, sleeper=3)
         assert worker.instances.view.instances
         await clock.advance(0.2)
         events = [event async for event in _iterate(call)]

@@ -41,17 +41,17 @@ async def test_changes_within_50_milliseconds_are_told_together() -> None:
         views = worker.instances.watch()
         assert not (await anext(views)).instances
         upcoming = asyncio.ensure_future(anext(views))
-        await clock.sleeping.wait()
+        await clock.until_sleeping(0.05)
         await worker.start()
         for index in range(5):
             assert [event async for event in worker.stub.Generate(generate_request(f"g{index}"))]
         assert not upcoming.done()
-        await clock.advance(0.05)
+        await clock.advance(0.05, sleeper=0.05)
         view = await upcoming
         assert view.instances[0].report is not None
         assert not view.instances[0].generation_ids
         upcoming = asyncio.ensure_future(anext(views))
-        await clock.advance(0.05)
+        await clock.advance(0.05, sleeper=0.05)
         upcoming.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upcoming

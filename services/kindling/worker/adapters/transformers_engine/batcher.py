@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kindling.worker.adapters.transformers_engine.kv_cache import KvCache
 from kindling.worker.adapters.transformers_engine.packing import Chunk
+from kindling.worker.domain.generation import CaughtUp
 from kindling.worker.domain.progress import Progress
 
 
@@ -25,6 +26,11 @@ class Sequence:
         """Tokens that must go through the model before the next one can be chosen; 1 while decoding."""
         return len(self.progress.token_ids) - self.computed
 
+    @property
+    def computable(self) -> int:
+        """Those of them that may: all, or all but the last while it is held, after which one would be chosen."""
+        return self.pending - self.progress.held
+
     def chunk(self, tokens: int) -> Chunk:
         """Return the next ``tokens`` of the pending ones."""
         end = self.computed + tokens
@@ -36,8 +42,9 @@ class Batcher:
     """Generations that run, oldest first, and those that wait, in the order in which they will be let in.
 
     A generation is let in when its tokens so far fit the cache. When one that runs needs more and nothing is left, the
-    youngest gives its cache up and waits at the front, to be computed anew. The oldest never gives way to another, and
-    nobody is taken in who could not finish alone, so somebody always advances.
+    youngest that is held gives its cache up, else the youngest of all, and waits at the front, to be computed anew. The
+    oldest that is not held never gives way to another, and nobody is taken in who could not finish alone, so somebody
+    always advances, unless those at rest hold what those who wait need.
     """
 
     def __init__(self, cache: KvCache, *, max_batch_tokens: int, max_running: int) -> None:
@@ -46,6 +53,19 @@ class Batcher:
         self._cache = cache
         self._max_batch_tokens = max_batch_tokens
         self._max_running = min(max_running, max_batch_tokens)
+        self._is_stuck = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the next step could advance anybody."""
+        return not self._is_stuck and any(
+            not sequence.progress.is_at_rest for sequences in (self.running, self.waiting) for sequence in sequences
+        )
+
+    def add(self, sequence: Sequence) -> None:
+        """Take a generation in."""
+        self.waiting.append(sequence)
+        self.wake()
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a generation and free its cache."""
@@ -54,6 +74,11 @@ class Batcher:
         else:
             self.waiting.remove(sequence)
         self._cache.release(sequence.owner)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something about the generations has changed, so that who was stuck may not be any more."""
+        self._is_stuck = False
 
     def plan(self) -> list[Chunk]:
         """Choose the chunks of the next step and reserve their cache: one token of each that decodes, then prompts."""
@@ -61,12 +86,27 @@ class Batcher:
         chunks: dict[str, Chunk] = {}
         budget = self._max_batch_tokens
         for sequence in sorted(self.running, key=lambda sequence: sequence.pending > 1):
-            tokens = min(sequence.pending, budget)
+            tokens = min(sequence.computable, budget)
             if tokens > 0 and self._reserve(sequence, sequence.computed + tokens):
                 chunks[sequence.owner] = sequence.chunk(tokens)
                 budget -= tokens
         running = {sequence.owner for sequence in self.running}
-        return [chunk for owner, chunk in chunks.items() if owner in running]
+        planned = [chunk for owner, chunk in chunks.items() if owner in running]
+        self._is_stuck = not planned
+        return planned
+
+    def catch_up(self) -> list[CaughtUp]:
+        """Say of whom everything is computed that may be, once each."""
+        return [
+            sequence.progress.catch_up()
+            for sequence in self.running
+            if sequence.computable == 0 and not sequence.progress.is_at_rest
+        ]
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        self.running.clear()
+        self.waiting.clear()
 
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self._max_running:
@@ -80,11 +120,17 @@ class Batcher:
         while sequence in self.running:
             if self._cache.reserve(sequence.owner, tokens):
                 return True
-            self._preempt(self.running[-1])
+            self._preempt(self._victim(sequence))
         return False
+
+    def _victim(self, needy: Sequence) -> Sequence:
+        """Who gives way: nobody waits for the next token of those that are held."""
+        held = [sequence for sequence in self.running if sequence.progress.held and sequence is not needy]
+        return held[-1] if held else self.running[-1]
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self._cache.release(sequence.owner)
         sequence.computed = 0
+        sequence.progress.caught_up = False
         self.waiting.appendleft(sequence)

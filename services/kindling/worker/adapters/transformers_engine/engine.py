@@ -1,11 +1,11 @@
 """The transformers engine: continuous batching over an unmodified model of the library's."""
 
+from collections import abc
 from pathlib import Path
 
 import torch
 
 from kindling.platform.errors import (
-    AlreadyExistsError,
     InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
@@ -20,10 +20,17 @@ from kindling.worker.adapters.transformers_engine.parameters import Parameters
 from kindling.worker.adapters.transformers_engine.runner import Runner
 from kindling.worker.adapters.transformers_engine.sampler import Choice, Draw, choose
 from kindling.worker.adapters.transformers_engine.skeleton import build_skeleton
-from kindling.worker.domain.generation import Finished, FinishReason, GenerationRequest, Token
-from kindling.worker.domain.progress import Progress
+from kindling.worker.domain.generation import (
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    Token,
+    generation_exists,
+    require_vocabulary,
+)
+from kindling.worker.domain.progress import Progress, require_held
 from kindling.worker.domain.stats import EngineStats
-from kindling.worker.ports import WeightSource
+from kindling.worker.ports import StepEvent, WeightSource
 
 DEFAULT_KV_BUDGET_BYTES = 1 << 30
 DEFAULT_MAX_BATCH_TOKENS = 512
@@ -74,12 +81,12 @@ class TransformersEngine:
         self._batcher = Batcher(self._cache, max_batch_tokens=max_batch_tokens, max_running=max_running)
         self._runner: Runner | None = Runner(model, self._cache, on, layout, parameters.settle)
         self._sequences: dict[str, Sequence] = {}
-        self._complete: list[Finished] = []
+        self._complete: dict[str, Finished] = {}
 
     @property
     def has_work(self) -> bool:
-        """Whether a generation runs or waits."""
-        return bool(self._sequences or self._complete)
+        """Whether a generation can be advanced; see the port."""
+        return bool(self._complete) or self._batcher.has_work
 
     @property
     def context_length(self) -> int:
@@ -92,33 +99,59 @@ class TransformersEngine:
         running, waiting = len(self._batcher.running), len(self._batcher.waiting)
         return EngineStats(running, waiting, self._cache.bytes_used, self._cache.budget_bytes)
 
-    def add(self, request: GenerationRequest) -> None:
+    def add(self, request: GenerationRequest, *, held: bool = False) -> None:
         """Take a generation in; see the port."""
         request.validate(context_length=self._context_length, vocab_size=self._vocab_size)
-        if request.generation_id in self._sequences:
-            raise AlreadyExistsError(
-                f"Generation {request.generation_id!r} is running already; choose another id.",
-                reason="GENERATION_EXISTS",
-                metadata={"generation_id": request.generation_id},
-            )
-        progress = Progress(request, eos_token_ids=self._eos_token_ids, context_length=self._context_length)
+        if request.generation_id in self._sequences or request.generation_id in self._complete:
+            raise generation_exists(request.generation_id)
+        progress = Progress(request, eos_token_ids=self._eos_token_ids, context_length=self._context_length, held=held)
         if progress.reason is not None:
-            self._complete.append(progress.finished())
+            self._complete[request.generation_id] = progress.finished()
             return
         self._require_budget(progress)
         sequence = self._sequences[request.generation_id] = Sequence(progress)
-        self._batcher.waiting.append(sequence)
+        self._batcher.add(sequence)
 
     @torch.inference_mode()
     def cancel(self, generation_id: str) -> Finished | None:
         """End a generation now; see the port."""
+        if generation_id in self._complete:
+            return self._complete.pop(generation_id)
         sequence = self._sequences.get(generation_id)
         return None if sequence is None else self._end(sequence, FinishReason.CANCELLED)
 
+    def hold(self, generation_id: str) -> tuple[int, ...] | None:
+        """Choose no token for it; see the port."""
+        progress = self._progress(generation_id)
+        self._batcher.wake()
+        return None if progress is None else progress.hold()
+
     @torch.inference_mode()
-    def step(self) -> list[Token | Finished]:
+    def extend(self, generation_id: str, token_ids: abc.Sequence[int]) -> None:
+        """Add tokens chosen elsewhere; see the port."""
+        progress = require_held(self._progress(generation_id), generation_id)
+        require_vocabulary("token_ids", token_ids, self._vocab_size)
+        progress.extend(token_ids)
+        self._batcher.wake()
+        if progress.reason is not None:
+            self._complete[generation_id] = self._end(self._sequences[generation_id])
+
+    def release(self, generation_id: str) -> None:
+        """Let it go on; see the port."""
+        progress = self._progress(generation_id)
+        self._batcher.wake()
+        if progress is not None:
+            progress.release()
+
+    def emitted(self, generation_id: str) -> tuple[int, ...] | None:
+        """Return all its tokens; see the port."""
+        progress = self._progress(generation_id)
+        return None if progress is None else progress.emitted
+
+    @torch.inference_mode()
+    def step(self) -> list[StepEvent]:
         """Run one packed row: the next token of every decoding generation, and parts of the prompts of joining ones."""
-        events: list[Token | Finished] = [*self._complete]
+        events: list[StepEvent] = [*self._complete.values()]
         self._complete.clear()
         chunks = self._batcher.plan()
         assert self._runner is not None, "the engine is closed"
@@ -127,7 +160,7 @@ class TransformersEngine:
             for chunk in chunks:
                 self._sequences[chunk.owner].computed = chunk.end
             events += self._advance(sampled, logits)
-        return events
+        return events + self._batcher.catch_up()
 
     def check_integrity(self) -> None:
         """Verify that generations, their cache and the batch agree; see the port."""
@@ -136,6 +169,8 @@ class TransformersEngine:
             raise InternalError("The engine lost count of its generations.", reason="ENGINE_CORRUPT")
         self._cache.check_integrity({sequence.owner for sequence in self._batcher.running})
         for sequence in batch:
+            if sequence.pending < 1:
+                raise InternalError("A generation is computed past its last token.", reason="ENGINE_CORRUPT")
             if sequence.computed and sequence.computed > self._cache.arena(sequence.owner).capacity:
                 raise InternalError("A generation outgrew its KV cache.", reason="ENGINE_CORRUPT")
 
@@ -143,15 +178,18 @@ class TransformersEngine:
         """Drop every generation, the cache and the model, and with it all views of the weights."""
         self._sequences.clear()
         self._complete.clear()
-        self._batcher.running.clear()
-        self._batcher.waiting.clear()
+        self._batcher.clear()
         self._cache.clear()
         self._runner = None
 
-    def _advance(self, sampled: tuple[Chunk, ...], logits: torch.Tensor) -> list[Token | Finished]:
+    def _progress(self, generation_id: str) -> Progress | None:
+        sequence = self._sequences.get(generation_id)
+        return None if sequence is None else sequence.progress
+
+    def _advance(self, sampled: tuple[Chunk, ...], logits: torch.Tensor) -> list[StepEvent]:
         sequences = [self._sequences[chunk.owner] for chunk in sampled]
         draws = [Draw(sequence.progress.sampling, sequence.progress.position) for sequence in sequences]
-        events: list[Token | Finished] = []
+        events: list[StepEvent] = []
         for sequence, choice in zip(sequences, choose(logits, draws), strict=True):
             events.append(_append(sequence.progress, choice))
             if sequence.progress.reason is not None:
