@@ -83,6 +83,7 @@ class Batcher:
     def plan(self) -> list[Chunk]:
         """Choose the chunks of the next step and reserve their cache: one token of each that decodes, then prompts."""
         self._admit()
+        admitted = len(self.running)
         chunks: dict[str, Chunk] = {}
         budget = self._max_batch_tokens
         for sequence in sorted(self.running, key=lambda sequence: sequence.pending > 1):
@@ -92,7 +93,8 @@ class Batcher:
                 budget -= tokens
         running = {sequence.owner for sequence in self.running}
         planned = [chunk for owner, chunk in chunks.items() if owner in running]
-        self._is_stuck = not planned
+        # Who gave way just now, even to itself, may be let in at the next step.
+        self._is_stuck = not planned and len(self.running) == admitted
         return planned
 
     def catch_up(self) -> list[CaughtUp]:
