@@ -77,8 +77,8 @@ def _cells(row: Row, results: Results) -> tuple[str, ...]:
     return (row.label, row.state, f"{middle:.2f} {unit}", f"{low:.2f}–{high:.2f}", rate, str(len(samples)))
 
 
-def goals_table(found: Mapping[str, Ratio], goals: Sequence[Goal]) -> Table:
-    """Ratios beside their goals; a ratio without a goal stands by itself."""
+def goals_table(found: Mapping[str, Ratio], goals: Sequence[Goal], digits: str = ".2f") -> Table:
+    """Ratios beside their goals, with so many digits; a ratio without a goal stands by itself."""
     table = Table(title="Goals")
     for column in ("figure", "measured", "goal", "reached"):
         table.add_column(column, justify="left" if column == "figure" else "right")
@@ -86,7 +86,7 @@ def goals_table(found: Mapping[str, Ratio], goals: Sequence[Goal]) -> Table:
     by_key = {goal.key: goal for goal in goals}
     for key, ratio in found.items():
         goal = by_key.get(key)
-        measured = ratio if isinstance(ratio, str) else f"{ratio:.2f}"
+        measured = ratio if isinstance(ratio, str) else f"{ratio:{digits}}"
         table.add_row(key, measured, goal.text if goal else "", verdicts[goal.reached(ratio)] if goal else "")
     return table
 

@@ -1,0 +1,72 @@
+"""The model that moves: a Llama in float32, so that what is computed anew elsewhere is the same to the last token."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+VOCABULARY: Final = 32_000
+CONTEXT_LENGTH: Final = 8192
+_HEAD_DIM: Final = 64
+_BYTES_PER_NUMBER: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Widths of a Llama whose keys and values have a quarter of the heads, as in today's models."""
+
+    layers: int
+    heads: int
+    vocabulary: int = VOCABULARY
+
+    @property
+    def hidden(self) -> int:
+        """Width of a token."""
+        return self.heads * _HEAD_DIM
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return max(1, self.heads // 4)
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """What one token's keys and values take in all layers together."""
+        return 2 * self.layers * self.kv_heads * _HEAD_DIM * _BYTES_PER_NUMBER
+
+
+SMALL: Final = Shape(layers=8, heads=8)
+"""About 57 million parameters."""
+TINY: Final = Shape(layers=2, heads=1, vocabulary=512)
+
+
+def make_model(directory: Path, shape: Shape) -> None:
+    """Write a Hugging Face directory with random weights that never ends a text by itself; its words are numbers."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.hidden * 11 // 4,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=CONTEXT_LENGTH,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    torch.manual_seed(0)
+    assert torch.get_default_dtype() == torch.float32
+    LlamaForCausalLM(config).save_pretrained(directory)
+    words = {f" {number}": number for number in range(shape.vocabulary)}
+    Tokenizer(WordLevel(words, unk_token=" 0")).save(str(directory / "tokenizer.json"))  # noqa: S106 - no secret
+
+
+def random_prompt(shape: Shape, length: int, seed: int) -> list[int]:
+    """Return a prompt that no other seed gives."""
+    chance = random.Random(seed)
+    return [chance.randrange(shape.vocabulary) for _ in range(length)]
