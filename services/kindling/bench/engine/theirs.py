@@ -37,8 +37,9 @@ def continuous_batching(directory: Path) -> Iterator[Generate]:
         FailedPreconditionError: CONTINUOUS_BATCHING_FAILED.
     """
     model = _load(directory)
+    greedy = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=_PAD)  # type: ignore[no-untyped-call]
     manager = model.init_continuous_batching(
-        generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=_PAD),
+        generation_config=greedy,
         continuous_batching_config=ContinuousBatchingConfig(num_blocks=_CACHE_BLOCKS),
     )
     manager.start()
@@ -49,7 +50,8 @@ def continuous_batching(directory: Path) -> Iterator[Generate]:
 
 
 def _load(directory: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16)
+    return model.eval()
 
 
 def _generate(model: Any, prompts: Prompts, new_tokens: int) -> int:

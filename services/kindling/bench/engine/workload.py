@@ -2,7 +2,7 @@
 
 import random
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 SHORTEST_PROMPT, LONGEST_PROMPT = 16, 128
 VOCABULARY: Final = 32_000
@@ -27,7 +27,8 @@ def make_model(directory: Path) -> None:
         pad_token_id=None,
     )
     torch.manual_seed(0)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(directory)
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(directory)
 
 
 def prompts_of(requests: int, number: int) -> Prompts:

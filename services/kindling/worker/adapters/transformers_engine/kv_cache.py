@@ -51,17 +51,8 @@ class Arena:
         self.slot_of: dict[str, int] = {}
         self.slots = 0
         self._layout = layout
-        self._tensors = [self._zeros(0) for _ in range(2 * layout.layers)]
-
-    @property
-    def keys(self) -> list[torch.Tensor]:
-        """Keys of each layer."""
-        return self._tensors[: self._layout.layers]
-
-    @property
-    def values(self) -> list[torch.Tensor]:
-        """Values of each layer."""
-        return self._tensors[self._layout.layers :]
+        self.keys = [self._zeros(0) for _ in range(layout.layers)]
+        self.values = [self._zeros(0) for _ in range(layout.layers)]
 
     @property
     def used(self) -> int:
@@ -76,10 +67,11 @@ class Arena:
     def resize(self, slots: int) -> None:
         """Have this many slots, no fewer than are in use; one layer at a time, so that the peak stays low."""
         assert slots >= self.used, "a slot in use would be dropped"
-        for index, old in enumerate(self._tensors):
-            new = self._zeros(slots)
-            new[: self.used].copy_(old[: self.used])
-            self._tensors[index] = new
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                new = self._zeros(slots)
+                new[: self.used].copy_(old[: self.used])
+                tensors[layer] = new
         self.slots = slots
 
     def take(self, owner: str) -> None:
@@ -92,7 +84,7 @@ class Arena:
         """Free the owner's slot; the last one moves into the hole, and what it leaves is zeroed."""
         slot, last = self.slot_of.pop(owner), self.used - 1
         moved = self.owners.pop()
-        for tensor in self._tensors:
+        for tensor in (*self.keys, *self.values):
             if slot != last:
                 tensor[slot].copy_(tensor[last])
             tensor[last].zero_()
@@ -102,7 +94,7 @@ class Arena:
     def copy_from(self, other: "Arena", owner: str) -> None:
         """Copy what ``owner`` holds in a smaller arena into its slot here."""
         here, there = self.slot_of[owner], other.slot_of[owner]
-        for new, old in zip(self._tensors, other._tensors, strict=True):  # noqa: SLF001 — another arena
+        for new, old in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
             new[here, :, : other.capacity].copy_(old[there])
 
     def _zeros(self, slots: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from kindling.worker.adapters.transformers_engine.kv_cache import Arena, KvCache
-from kindling.worker.adapters.transformers_engine.parts import DecodePart, Part, PrefillPart
+from kindling.worker.adapters.transformers_engine.parts import DecodePart, LonePart, Part, PrefillPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,10 @@ def pack(chunks: Sequence[Chunk], cache: KvCache, device: torch.device, layout: 
     return _packed([*ordered, *prompts], parts, device, layout)
 
 
-def _decode_part(group: list[Chunk], first_row: int, arena: Arena, device: torch.device, layout: Layout) -> DecodePart:
+def _decode_part(group: list[Chunk], first_row: int, arena: Arena, device: torch.device, layout: Layout) -> Part:
     positions = [chunk.start for chunk in group]
+    if arena.used == 1 and not layout.exact:
+        return LonePart(slice(first_row, first_row + 1), arena, arena.slot_of[group[0].owner], positions[0])
     return layout.decode(
         rows=slice(first_row, first_row + len(group)),
         arena=arena,

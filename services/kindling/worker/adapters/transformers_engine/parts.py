@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from kindling.worker.adapters.transformers_engine.kv_cache import Arena
 
@@ -137,18 +137,8 @@ class DecodePart:
     def product(
         query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, scale: float | None
     ) -> torch.Tensor:
-        """Attend with one token's heads, [slots, kv_heads, heads per KV head, head_dim].
-
-        On a CPU the fused kernel is slow (4x) where a single half-precision row meets each KV head; there the products
-        are spelt out, with the softmax in float32.
-        """
-        if query.shape[2] > 1 or query.dtype == torch.float32 or query.device.type != "cpu":
-            return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
-        scores = torch.matmul(keys, query.transpose(2, 3)).transpose(2, 3).float()
-        scores *= query.shape[3] ** -0.5 if scale is None else scale
-        if mask is not None:
-            scores += mask
-        return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
+        """Attend with one token's heads, [slots, kv_heads, heads per KV head, head_dim]."""
+        return attend_once(query, keys, values, mask, scale)
 
     def _spread(self, query: torch.Tensor) -> torch.Tensor:
         if len(self.slots) == self.arena.used:
@@ -157,6 +147,54 @@ class DecodePart:
 
     def _gather(self, out: torch.Tensor) -> torch.Tensor:
         return out if len(self.slots) == self.arena.used else out[self.slots]
+
+
+@dataclass(slots=True)
+class LonePart:
+    """The next token of a generation that is alone in its arena: what a single stream is made of."""
+
+    rows: slice
+    arena: Arena
+    slot: int
+    position: int
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attend to all before; see ``Part``."""
+        keys, values = self.arena.keys[layer][self.slot], self.arena.values[layer][self.slot]
+        keys[:, self.position] = key[:, 0]
+        values[:, self.position] = value[:, 0]
+        seen = slice(first_seen(self.position, window), self.position + 1)
+        grouped = query.reshape(1, key.shape[0], -1, query.shape[2])
+        out = attend_once(grouped, keys[None, :, seen], values[None, :, seen], None, scale)
+        return out.reshape(1, query.shape[0], -1)
+
+
+def attend_once(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, scale: float | None
+) -> torch.Tensor:
+    """Attend with one token's heads, [slots, kv_heads, heads per KV head, head_dim].
+
+    On a CPU the fused kernel is slow (4x) where a single half-precision row meets each KV head. There it gets a second
+    row for one slot, and for several the products are spelt out, with the softmax in float32.
+    """
+    if query.shape[2] > 1 or query.dtype == torch.float32 or query.device.type != "cpu":
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+    if query.shape[0] == 1:
+        two_rows = pad(query, (0, 0, 0, 1))
+        return scaled_dot_product_attention(two_rows, keys, values, attn_mask=mask, scale=scale)[:, :, :1]
+    scores = torch.matmul(keys, query.transpose(2, 3)).transpose(2, 3).float()
+    scores *= query.shape[3] ** -0.5 if scale is None else scale
+    if mask is not None:
+        scores += mask
+    return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
 
 
 def first_seen(position: int, window: int | None) -> int:
