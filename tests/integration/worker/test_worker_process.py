@@ -141,6 +141,41 @@ async def test_one_trace_covers_start_and_generation(
     assert {span.service for span in spans.values()} == {"kindling-worker"}
 
 
+async def test_one_trace_covers_a_migration_between_two_processes(
+    etcd_server: EtcdServer, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"engine": "fake", "fake_step_seconds": "0.01", "grace_seconds": "0"}
+    async with otlp_receiver() as (endpoint, received):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        async with (
+            worker_process(etcd_server.endpoint, f"{prefix}a/", tmp_path / "a", **settings) as source,
+            worker_process(etcd_server.endpoint, f"{prefix}b/", tmp_path / "b", **settings) as target,
+        ):
+            monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+            parent = ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01")
+            async with open_channel(source.address) as here, open_channel(target.address) as there:
+                stub, target_stub = (inference_pb2_grpc.InferenceServiceStub(channel) for channel in (here, there))
+                await start_instance(stub, DIGEST)
+                await start_instance(target_stub, DIGEST)
+                call = stub.Generate(generate_request(max_tokens=100))
+                token_ids = list((await call.read()).tokens.token_ids)
+                request = inference_pb2.MigrateInstanceRequest(
+                    instance_id="m-1", target_address=target.address, target_instance_id="m-1"
+                )
+                outcomes = [outcome async for outcome in stub.MigrateInstance(request, metadata=[parent])]
+                assert [outcome.moved.generation_id for outcome in outcomes] == ["g"]
+                while not (event := await call.read()).HasField("migrated"):
+                    token_ids += event.tokens.token_ids
+                assert event.migrated.worker_address == target.address
+                attach = generate_request(max_tokens=100)
+                attach.emitted_token_ids[:] = token_ids
+                events = [event async for event in target_stub.Generate(attach)]
+                assert events[0].tokens.position == len(token_ids)
+                assert events[-1].finished.completion_tokens == 100
+            wanted = {f"/kindling.v1.InferenceService/{name}" for name in ("MigrateInstance", "ReceiveGeneration")}
+            await received.wait_for(lambda spans: wanted <= {span.name for span in spans.trace("ab" * 16)})
+
+
 async def _spawn(directory: Path, **settings: str) -> asyncio.subprocess.Process:
     environment = {
         "PATH": os.environ["PATH"],

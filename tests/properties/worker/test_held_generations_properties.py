@@ -16,7 +16,9 @@ from support.engines import CONTEXT_LENGTH, VOCAB_SIZE, prompt_of, request, run,
 KV_BYTES_PER_TOKEN = 2 * 2 * 2 * 16 * 4
 LENGTHS = (3, 100, 125, 128)
 TOKENS = 14
-STEPS = st.tuples(st.sampled_from(["step", "hold", "extend", "release", "replace"]), st.integers(0, 3), st.integers(0, 5))
+STEPS = st.tuples(
+    st.sampled_from(["step", "hold", "extend", "release", "replace"]), st.integers(0, 3), st.integers(0, 5)
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def undisturbed(engine: Engine) -> list[list[int]]:
 
 
 class Mischief:
-    """Four generations of an engine, disturbed as told; what they emit and what they are extended by is one sequence."""
+    """Four generations of an engine, disturbed as told; what they emit and are extended by is one sequence."""
 
     def __init__(self, engine: Engine, expected: list[list[int]]) -> None:
         self.engine = engine
