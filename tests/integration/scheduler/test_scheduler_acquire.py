@@ -276,3 +276,33 @@ async def test_a_standby_points_at_the_leader(cluster: Cluster) -> None:
 
     assert refused.value.reason == "NOT_LEADER"
     assert refused.value.metadata == {"leader_address": leader}
+
+
+async def test_a_generation_that_broke_off_gets_a_place_elsewhere(cluster: Cluster) -> None:
+    await cluster.add_node("n1")
+    await cluster.add_worker("n1/w1")
+    await cluster.add_model("m", concurrency_target=1)
+    client = await cluster.start_scheduler()
+    first = await client.granted("m", "g1")
+
+    asking = client.acquire("m", "g1", first.instance_id)
+    await next_event(asking, "queued")
+    other = await client.granted("m", "g2")  # the room that was given back
+    second = await cluster.add_worker("n1/w2")
+
+    granted = await next_event(asking, "granted")
+    assert (other.instance_id, granted.worker_address) == (first.instance_id, second.address)
+
+
+async def test_without_a_place_elsewhere_the_avoided_one_is_granted_again(cluster: Cluster) -> None:
+    await cluster.add_node("n1")
+    await cluster.add_worker("n1/w1")
+    await cluster.add_model("m")
+    client = await cluster.start_scheduler()
+    first = await client.granted("m", "g1")
+
+    asking = client.acquire("m", "g1", first.instance_id)
+    await next_event(asking, "queued")
+    cluster.clock.advance(2)
+
+    assert (await next_event(asking, "granted")).instance_id == first.instance_id

@@ -118,6 +118,7 @@ class Planner:
         self.relocation.clear_drained(plan, now)
         for model in self._models_in_order():
             self._serve(model, plan, now)
+        self._stop_surplus(plan, now)  # again: those who might have used an idle one have a place elsewhere by now
         return plan
 
     def next_deadline(self, now: float) -> float | None:

@@ -82,10 +82,13 @@ class Policy:
     def place(self, view: ClusterView, need: Need, now: float) -> StartInstance | StopInstance | Wait:
         """Return how one more instance of a model comes to be, elsewhere than those to be avoided."""
         shunned = {view.instances[name].worker_id for name in need.avoid if name in view.instances}
-        candidates = [one for one in view.workers.values() if view.can_start(one) and one.worker_id not in shunned]
+        there = [worker for worker in view.workers.values() if view.can_start(worker)]
+        candidates = [worker for worker in there if worker.worker_id not in shunned]
         if not candidates:
             return Wait(WaitReason.NO_WORKERS)
         allowed = [worker for worker in candidates if worker.worker_id not in need.excluded]
+        if not allowed and len(candidates) < len(there):
+            return Wait(WaitReason.NO_SLOT)  # somebody less choosy might still succeed
         return self._start(view, need.model, allowed, now) or _make_room(view, allowed, now)
 
     def place_on(self, view: ClusterView, model: Model, worker: Worker, now: float) -> Estimate:
