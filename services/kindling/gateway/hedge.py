@@ -10,6 +10,7 @@ from kindling.gateway.ports import Generation
 from kindling.platform.clock import Clock
 from kindling.platform.errors import InternalError
 
+MOST_AT_ONCE = 2
 # Who wakes up later than this hung himself, and has yet to read what came meanwhile.
 LATE_SECONDS = 0.5
 Attempt = Callable[[frozenset[str]], AsyncGenerator[Step, None]]
@@ -30,8 +31,9 @@ class Race:
 
     An attempt is silent when neither tokens nor signs of life have come for ``silence_seconds`` since it had its place;
     then ``may_hedge`` is asked, and a second attempt looks for a place elsewhere. Whichever brings the next token goes
-    on alone, and the other one is cancelled; if one fails, the other one goes on. Both go on from the same tokens, and
-    each token is recorded as it arrives: none is repeated and none is lost.
+    on alone, and the other one is cancelled; if one fails, the other one goes on. If both are silent, a third takes the
+    place of the first as soon as it has found one of its own. All go on from the same tokens, and each token is
+    recorded as it arrives: none is repeated and none is lost.
 
     ``troubled`` are the instances where this race's attempts failed or went silent; further ones avoid these and those
     in ``avoid``.
@@ -59,7 +61,7 @@ class Race:
         self._heard_at = clock.now()
         self._watch: asyncio.Task[None] | None = None
         self._outbox: asyncio.Queue[Step | BaseException] = asyncio.Queue()
-        self._running: set[_Runner] = set()
+        self._running: list[_Runner] = []  # the one that entered first is first
         self._leader: _Runner  # the one whose steps the reader gets
 
     async def run(self) -> AsyncGenerator[Step, None]:
@@ -82,7 +84,7 @@ class Race:
 
     def _enter(self) -> _Runner:
         runner = _Runner()
-        self._running.add(runner)
+        self._running.append(runner)
         runner.task = self._background.start(self._pump(runner))
         runner.task.add_done_callback(lambda task: self._ended(runner, task))
         return runner
@@ -95,8 +97,8 @@ class Race:
                 if runner not in self._running:
                     return
 
-    def _cancel(self, runners: set[_Runner]) -> None:
-        self._running = self._running - runners
+    def _cancel(self, runners: list[_Runner]) -> None:
+        self._running = [runner for runner in self._running if runner not in runners]
         for runner in runners:
             runner.task.cancel()
 
@@ -133,7 +135,7 @@ class Race:
 
     def _win(self, winner: _Runner) -> None:
         if len(self._running) > 1:
-            self._cancel(self._running - {winner})
+            self._cancel([runner for runner in self._running if runner is not winner])
         if winner is not self._leader:
             assert self._leader.place is not None
             assert winner.place is not None
@@ -142,11 +144,13 @@ class Race:
             self._leader = winner
 
     def _settle(self, runner: _Runner, place: Place) -> None:
-        """Note where an attempt runs now; if the other one runs there already, this one is of no use."""
-        if any(other.place == place for other in self._running - {runner}):
+        """Note where an attempt runs now; if another one runs there already, this one is of no use."""
+        if any(other.place == place for other in self._running if other is not runner):
             self._running.remove(runner)
             return
         runner.place = place
+        if len(self._running) > MOST_AT_ONCE:
+            self._cancel(self._running[:1])
         if self._watch is None and self._silence_seconds:
             self._watch = self._background.start(self._watch_silence())
 
@@ -163,7 +167,7 @@ class Race:
                     self._hedge()
 
     def _hedge(self) -> None:
-        lone = next(iter(self._running)) if len(self._running) == 1 else None
-        if lone is not None and lone.place is not None and self._may_hedge():
-            self.troubled.add(lone.place.instance_id)
+        silent = [runner.place.instance_id for runner in self._running if runner.place is not None]
+        if len(silent) == len(self._running) > 0 and self._may_hedge():
+            self.troubled.update(silent)
             self._enter()

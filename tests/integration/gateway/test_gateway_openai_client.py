@@ -195,7 +195,7 @@ async def test_an_unknown_model_is_not_found(rig: Rig):
 
 
 async def test_an_error_in_the_middle_of_a_stream_reaches_the_client(rig: Rig):
-    rig.worker.fail_at = [(2, InternalError("the engine broke", reason="ENGINE_FAILED"))]
+    rig.worker.fail_at = [(2, InternalError("the engine broke", reason="ENGINE_CORRUPT"))]
     stream = await rig.openai.chat.completions.create(model=MODEL, messages=USER, stream=True)
     pieces: list[str] = []
 

@@ -244,6 +244,22 @@ async def test_a_hedge_that_goes_silent_after_it_won_is_hedged_too():
         assert moves_of(steps) == [("HEDGED", "a", "b", 2), ("HEDGED", "b", "c", 4)]
 
 
+async def test_when_both_are_silent_a_third_takes_the_place_of_the_first():
+    async with stage({"a": [[Emit(2), Pause(FOREVER)]], "b": [[Pause(4)]], "c": [[Pause(2)]]}) as on:
+        steps = await on.play()
+        assert tokens_of(steps) == WHOLE
+        assert moves_of(steps) == [("HEDGED", "a", "b", 2)]
+        assert on.route == [("a", 0), ("b", 2), ("c", 2)]
+        assert on.left == ["a", "c"]
+
+
+async def test_two_silent_workers_are_both_waited_for_if_there_is_no_third():
+    async with stage({"a": [[Emit(2), Pause(30)]], "b": [[Pause(FOREVER)]]}, instances="ab") as on:
+        steps = await on.play()
+        assert tokens_of(steps) == WHOLE
+        assert on.route == [("a", 0), ("b", 2)]
+
+
 async def test_without_another_place_the_silent_worker_is_waited_for():
     async with stage({"a": [[Emit(2), Pause(20)]]}, instances="a") as on:
         assert tokens_of(await on.play()) == WHOLE
