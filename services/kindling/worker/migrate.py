@@ -1,9 +1,9 @@
 """Live migration, the source's side: every generation of an instance moves to another worker, by token ids.
 
 For each, all at once: the target computes what was emitted so far while the source goes on; then the few tokens emitted
-meanwhile; and so on until the gap is small. Then the source holds the generation after the token under way, and sends
-the last tokens; from the target's answer on it goes on there, and its reader is told so. Whatever fails before that
-answer, the source goes on as if nothing had been tried.
+meanwhile; and so on until the gap of all is small. Then the source holds the generation after the token under way, and
+sends the last tokens; from the target's answer on it goes on there, and its reader is told so. Whatever fails before
+that answer, the source goes on as if nothing had been tried.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any
 from kindling.platform.clock import Clock
 from kindling.platform.errors import DeadlineExceededError, FailedPreconditionError, KindlingError
 from kindling.worker.changes import race
+from kindling.worker.convoy import Convoy
 from kindling.worker.domain.migration import MigrationLimits, Moved, Outcome, Stayed
 from kindling.worker.engine_loop import EngineLoop
 from kindling.worker.migration_ports import Receiver, TargetWorker
@@ -51,11 +52,12 @@ class Migration:
         async with asyncio.TaskGroup() as moves:
             while True:
                 changed = self._source.changes.upcoming
-                for stream in self._untried():
-                    if stream.has_reader:
-                        self._tried.add(stream.generation_id)
-                        self._under_way += 1
-                        moves.create_task(self._move_or_stay(stream))
+                together = [stream for stream in self._untried() if stream.has_reader]
+                convoy = Convoy(len(together), self._limits.gap_tokens)
+                for stream in together:
+                    self._tried.add(stream.generation_id)
+                    self._under_way += 1
+                    moves.create_task(self._move_or_stay(stream, convoy))
                 if not self._under_way and not self._untried():
                     return
                 await changed.wait()
@@ -63,19 +65,20 @@ class Migration:
     def _untried(self) -> list[GenerationStream]:
         return [stream for stream in self._source.generations if stream.generation_id not in self._tried]
 
-    async def _move_or_stay(self, stream: GenerationStream) -> None:
+    async def _move_or_stay(self, stream: GenerationStream, convoy: Convoy) -> None:
         try:
             with _moving(stream):
-                await race(self._move(stream), stream.over.wait())
+                await race(self._move(stream, convoy), stream.over.wait())
         except KindlingError as error:
             if not stream.over.is_set():
                 self._report(Stayed(stream.generation_id, error.reason, error.message))
         finally:
+            convoy.leave()
             self._under_way -= 1
             self._source.changes.note()
 
-    async def _move(self, stream: GenerationStream) -> None:
-        """Send rounds until the gap is small or shrinks no more, then hand over."""
+    async def _move(self, stream: GenerationStream, convoy: Convoy) -> None:
+        """Send rounds until the gap of all in the convoy is small or shrinks no more, then hand over."""
         limits = self._limits
         async with self._target.receive(self._target_instance_id) as receiver:
             began = self._clock.now()
@@ -83,7 +86,7 @@ class Migration:
             await self._within(limits.begin_seconds, receiver.begin(request))
             sent = len(request.emitted_token_ids)
             rounds = [len(request.prompt_token_ids) + sent]
-            while limits.gap_tokens < len(stream.token_ids) - sent < rounds[-1]:
+            while await convoy.wants_round(stream, sent):
                 gap = tuple(stream.token_ids[sent:])
                 await self._within(limits.round_seconds, receiver.round(sent, gap))
                 sent += len(gap)
