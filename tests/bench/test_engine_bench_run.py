@@ -11,7 +11,7 @@ from kindling.bench.engine.ways import Way
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_tiny_run_measures_every_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(EngineOptions(rounds=1, loads=(2,), new_tokens=4), tmp_path / "figures.json")
     document = orjson.loads((tmp_path / "figures.json").read_bytes())

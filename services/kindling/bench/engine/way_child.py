@@ -12,8 +12,8 @@ from kindling.bench.engine.workload import prompts_of
 from kindling.bench.load.child import answer_parent
 from kindling.platform.errors import InternalError
 
-_FEWEST_TOKENS = 256
-"""A load with fewer tokens is measured several times over."""
+_FEWEST_REQUESTS = 4
+"""A load with fewer is measured several times over."""
 _MOST_ONE_BY_ONE = 8
 _WARM_UP_TOKENS = 8
 
@@ -35,7 +35,7 @@ def _requests(way: Way, load: int) -> int:
 def _rate(generate: Generate, requests: int, new_tokens: int) -> float:
     """Tokens per second from the moment when all prompts are there until the last token."""
     generate(prompts_of(requests, 0), _WARM_UP_TOKENS)
-    passes = max(1, _FEWEST_TOKENS // (requests * new_tokens))
+    passes = max(1, _FEWEST_REQUESTS // requests)
     seconds = 0.0
     for number in range(1, passes + 1):
         prompts = prompts_of(requests, number)
