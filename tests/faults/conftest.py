@@ -24,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     options = cluster_options(root / "cluster", nodes=2, engine=EngineKind.TRANSFORMERS)
     with running_cluster(options) as running:
         # Large enough that a token takes milliseconds, so that faults come in the middle of something.
-        source = make_checkpoint(root / "model", hidden_size=384, layers=8, context_length=1024)
+        source = make_checkpoint(root / "model", hidden_size=256, layers=6, context_length=8192)
         api.deploy(running.grpc_address, MODEL, source, model_pb2.ModelSettings(min_instances=2, concurrency_target=64))
         yield running
 

@@ -11,7 +11,7 @@ from kindling.v1 import cluster_pb2, cluster_pb2_grpc, inference_pb2
 from support import api
 from support.migrations import Movable, broken_calls_are_fine, until
 
-PROMPT = list(range(20, 120))
+PROMPT = list(range(20, 60))
 HEAD = 20
 SAMPLING = inference_pb2.SamplingParams(temperature=0.9, seed=7, max_tokens=500, ignore_eos=True)
 
