@@ -13,7 +13,7 @@ from kindling.worker import convert_migration
 from kindling.worker.domain.generation import GenerationRequest
 from kindling.worker.domain.migration import Abandon, Handover, Round
 
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 5.0
 """How long a target may take to end a call that the source has left."""
 WATCH_SECONDS = 5.0
 

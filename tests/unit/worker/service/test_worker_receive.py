@@ -172,6 +172,18 @@ async def test_what_is_abandoned_is_dropped_at_once() -> None:
         assert worker.instances.view.instances[0].generation_ids == ()
 
 
+async def test_what_its_own_tokens_end_is_dropped_at_once() -> None:
+    whole = expected()
+    async with running_worker(clock=ManualClock()) as worker:
+        await worker.start()
+        source = Source(worker)
+        await source.begin(whole[:-2])
+        with pytest.raises(FailedPreconditionError) as caught, remote_errors("the worker"):
+            await source.round(MAX_TOKENS - 2, whole[-2:])
+        assert caught.value.reason == "GENERATION_ENDED"
+        assert worker.instances.view.instances[0].generation_ids == ()
+
+
 @pytest.mark.parametrize("taken_over", [True, False])
 async def test_what_nobody_comes_for_is_dropped_after_a_while(taken_over: bool) -> None:
     clock = ManualClock()
