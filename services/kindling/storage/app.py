@@ -191,8 +191,8 @@ def _build_node(
 ) -> StorageNode:
     registry = EtcdRegistry(settings.etcd_prefix, settings.node_id, tiers)
     publisher = Publisher(tiers, registry, clock, settings.publish_interval_seconds)
-    # A lane more than readers for each chunk whose checksum is being taken: the readers never wait for it.
-    lanes = settings.read_threads + _CHECKSUM_THREADS
+    # Reads that were begun together end together; while their checksums are taken in turn, others must be under way.
+    lanes = 2 * settings.read_threads
     opens = OpenCheckpoint(tiers, publisher, clock, tasks, lanes=lanes)
     use_cases = UseCases(
         imports=ImportCheckpoint(tiers, sources, tasks, settings.chunk_bytes),

@@ -11,7 +11,7 @@ from kindling.platform.clock import Clock
 from kindling.storage.arrivals import Arrival, ArrivalBoard
 from kindling.storage.catalog import KnownCheckpoint
 from kindling.storage.domain.layout import Layout
-from kindling.storage.domain.tier import TierTraffic
+from kindling.storage.domain.tier import Tier, TierTraffic
 from kindling.storage.domain.traffic import TrafficMeter
 from kindling.storage.ports import SsdCopy
 
@@ -68,6 +68,13 @@ class Holding:
         """The checkpoint's digest."""
         return self.known.manifest.digest
 
+    @property
+    def whereabouts(self) -> tuple[TierTraffic, ...]:
+        """Where a loaded checkpoint is read from, by those who had not to wait for it."""
+        missing_bytes = self.layout.missing_bytes
+        parts = {Tier.DRAM: self.layout.geometry.total_bytes - missing_bytes, Tier.SSD: missing_bytes}
+        return tuple(TierTraffic(tier, size_bytes, 0.0) for tier, size_bytes in parts.items() if size_bytes)
+
     def release_copy(self) -> None:
         """Close the SSD copy; once is enough."""
         copy, self.copy = self.copy, None
@@ -84,15 +91,17 @@ class Lease:
         self.holding = holding
         self.holder = holder
         self.parked = False
+        self._found_loaded = holding.board.complete
         self._clock = clock
         self._started = started
 
     @property
     def loaded(self) -> Loaded | None:
-        """What was loaded from where, once every chunk can be read."""
+        """What came from where for this lease, once every chunk can be read."""
         if not self.holding.board.complete:
             return None
-        return Loaded(self.holding.meter.totals(), self._clock.now() - self._started)
+        traffic = self.holding.whereabouts if self._found_loaded else self.holding.meter.totals()
+        return Loaded(traffic, self._clock.now() - self._started)
 
     async def events(self, *, loaded_is_told: bool = False) -> AsyncIterator[LeaseEvent]:
         """Yield arrivals in execution order, then Loaded, unless both are told already, and Closed as the last event.

@@ -42,6 +42,14 @@ async def test_bytes_come_from_remote_then_dram_then_ssd(place: Place, partition
         node.tiers.ledger.check_integrity()
 
 
+async def test_who_joins_after_the_load_is_told_where_the_bytes_are_not_where_they_came_from(place: Place) -> None:
+    manifest = make_checkpoint(place.remote)
+    async with storage_node(place) as (_, stub), open_checkpoint(stub, manifest.digest) as first:
+        assert tiers_of(await first.loaded()) == {REMOTE: manifest.total_bytes}
+        async with open_checkpoint(stub, manifest.digest) as second:
+            assert tiers_of(second.opened.loaded) == {DRAM: manifest.total_bytes}
+
+
 async def test_the_manifest_and_the_small_files_come_with_the_lease(place: Place) -> None:
     manifest = make_checkpoint(place.remote)
     async with storage_node(place) as (_, stub), open_checkpoint(stub, manifest.digest) as lease:
