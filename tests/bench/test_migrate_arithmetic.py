@@ -70,6 +70,7 @@ def test_the_worst_samples_make_the_ratios() -> None:
         load_pauses=[0.05] * 99 + [0.2, 0.3],
         load_gaps=[0.1] * 1000,
         slowdowns=[1.0, 1.04, 9.0],
+        busy_slowdowns=[1.0, 1.3, 1.3],
         failovers=[Failover(0.5, 0.4), Failover(0.7, 0.4)],
         memory_before={"a": 100, "b": 100},
         memory_after={"a": 101, "b": 101},
@@ -80,6 +81,7 @@ def test_the_worst_samples_make_the_ratios() -> None:
         "tokens_lost_or_repeated": 0.0,
         "bytes_over_kv": 0.003,
         "bystander_slowdown": pytest.approx(0.04),
+        "bystander_slowdown_beyond_other_work": pytest.approx(-0.2),
         "failover_detection_seconds": pytest.approx(0.3),
         "memory_growth": pytest.approx(1.01),
     }

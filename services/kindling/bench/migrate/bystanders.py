@@ -14,7 +14,7 @@ from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Results
-from kindling.bench.migrate.stream import Answer, Stream
+from kindling.bench.migrate.stream import Answer, Stream, all_more
 
 
 async def measure_bystanders(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:
@@ -25,9 +25,9 @@ async def measure_bystanders(cluster: BenchCluster, options: MigrateOptions, res
         async with cluster.client.streams(prompts, CONTEXT_LENGTH - length, first_seed) as streams:
             source = await gather(cluster, streams, options.head_tokens)
             results.busy_slowdowns += await _while_busy(cluster, streams, cluster.other(source), options.head_tokens)
-            await _more(streams, options.head_tokens)
+            await all_more(streams, options.head_tokens)
             results.slowdowns += await _while_moving(cluster, streams, source, options)
-            await _more(streams, options.tail_tokens)
+            await all_more(streams, options.tail_tokens)
         answers = [stream.answer for stream in streams]
         for answer, undisturbed in zip(answers, await undisturbed_runs(cluster, answers), strict=True):
             results.compare("bystanders", answer, undisturbed)
@@ -55,11 +55,6 @@ async def _while_moving(
         handover = stream.answer.times[stream.answer.migrations[-1].position - 1]
         found += slowdowns(stream.answer, began, handover, options.head_tokens)
     return found
-
-
-async def _more(streams: list[Stream], tokens: int) -> None:
-    for stream in streams:
-        await stream.wait_more(tokens)
 
 
 def slowdowns(answer: Answer, began: float, ended: float, tokens_before: int) -> list[float]:

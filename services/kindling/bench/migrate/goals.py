@@ -18,12 +18,13 @@ GOALS = (
 
 
 def ratios(results: Results) -> dict[str, Ratio]:
-    """Every goal's ratio in order; a part that failed says why instead."""
+    """Every goal's ratio in order, and one without a goal; a part that failed says why instead."""
     found = {
         "pause_p99_over_median_gap": _pause(results),
         "tokens_lost_or_repeated": _lost(results),
         "bytes_over_kv": max((one.bytes_over_kv for one in all_migrated(results)), default=None),
         "bystander_slowdown": slowdown(results.slowdowns),
+        "bystander_slowdown_beyond_other_work": _beyond_other_work(results),
         "failover_detection_seconds": max((one.detection_seconds for one in results.failovers), default=None),
         "memory_growth": _growth(results),
     }
@@ -44,6 +45,12 @@ def p99(samples: Sequence[float]) -> float:
 def slowdown(over_before: Sequence[float]) -> float | None:
     """By how much gaps are longer than before, in the median; None if there are none."""
     return statistics.median(over_before) - 1 if over_before else None
+
+
+def _beyond_other_work(results: Results) -> float | None:
+    """By how much gaps are longer than while the other worker computes as much that has nothing to do with them."""
+    during, beside = slowdown(results.slowdowns), slowdown(results.busy_slowdowns)
+    return None if during is None or beside is None else (1 + during) / (1 + beside) - 1
 
 
 def _pause(results: Results) -> float | None:

@@ -7,7 +7,7 @@ from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Migrated, Results
-from kindling.bench.migrate.stream import Answer, Stream
+from kindling.bench.migrate.stream import Answer, Stream, all_more
 
 
 async def measure_load(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:
@@ -39,7 +39,7 @@ async def to_and_fro(
             migrated += migrated_of(await cluster.move(source), options.shape, length)
             for stream, count in zip(streams, moves, strict=True):
                 await stream.wait_moves(count)
-                await stream.wait_more(options.tail_tokens)
+            await all_more(streams, options.tail_tokens)
             source = cluster.other(source)
     await cluster.wait_idle()
     return [stream.answer for stream in streams], migrated
@@ -53,8 +53,7 @@ async def gather(cluster: BenchCluster, streams: list[Stream], head_tokens: int)
     if await cluster.generations(away):
         await cluster.move(away)
     await cluster.wait_generations(home, len(streams))
-    for stream in streams:
-        await stream.wait_more(head_tokens)
+    await all_more(streams, head_tokens)
     return home
 
 

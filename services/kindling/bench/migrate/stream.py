@@ -115,6 +115,11 @@ class Stream:
                 self._grown.notify_all()
 
 
+async def all_more(streams: Sequence[Stream], count: int) -> None:
+    """Return once so many tokens more have come of each."""
+    await asyncio.gather(*(stream.wait_more(count) for stream in streams))
+
+
 class Client:
     """Asks a gateway for answers."""
 
