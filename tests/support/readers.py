@@ -14,9 +14,7 @@ READ_SECONDS = 120.0
 class Reader(threading.Thread):
     """Reads one answer to a prompt of tokens to its end. Started when made."""
 
-    def __init__(
-        self, address: str, model: str, prompt: Sequence[int], sampling: inference_pb2.SamplingParams
-    ) -> None:
+    def __init__(self, address: str, model: str, prompt: Sequence[int], sampling: inference_pb2.SamplingParams) -> None:
         super().__init__(name=f"reader of {model}")
         self.token_ids: list[int] = []
         self.times: list[float] = []
