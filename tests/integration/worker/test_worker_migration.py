@@ -39,7 +39,7 @@ async def read_all(requests: Sequence[inference_pb2.GenerateRequest], worker: Wo
 async def test_a_dozen_generations_move_at_once_and_their_readers_see_an_undisturbed_run(
     engines: EngineFactory,
 ) -> None:
-    requests = [asked(number, 500 + number) for number in range(12)]
+    requests = [asked(number, 300 + number) for number in range(12)]
     async with worker_pair(engines) as (source, target):
         expected = await read_all(requests, source)
         readers = [Reader(request, (source, target)) for request in requests]
@@ -62,7 +62,7 @@ async def test_a_dozen_generations_move_at_once_and_their_readers_see_an_undistu
 
 
 async def test_one_generation_goes_back_and_forth_twenty_times(engines: EngineFactory) -> None:
-    request = asked(1, 1200)
+    request = asked(1, 700)
     async with worker_pair(engines) as (first, second):
         expected = (await read_all([request], first))[0]
         reader = Reader(request, (first, second))
@@ -98,8 +98,8 @@ async def test_generations_that_end_by_themselves_meanwhile_end_as_they_would(en
 
 async def test_a_reader_that_leaves_meanwhile_leaves_nothing_behind(engines: EngineFactory) -> None:
     async with worker_pair(engines, orphan_seconds=1000) as (source, target):
-        readers = [Reader(asked(number, 1000), (source, target)) for number in range(6)]
-        kept = Reader(asked(7, 500), (source, target))
+        readers = [Reader(asked(number, 500), (source, target)) for number in range(6)]
+        kept = Reader(asked(7, 300), (source, target))
         expected = (await read_all([kept.request], source))[0]
         async with asyncio.TaskGroup() as tasks:
             reads = [tasks.create_task(reader.read()) for reader in readers]
@@ -115,7 +115,7 @@ async def test_a_reader_that_leaves_meanwhile_leaves_nothing_behind(engines: Eng
 
 
 async def test_both_workers_send_each_other_what_they_have(engines: EngineFactory) -> None:
-    requests = [asked(number, 500) for number in range(8)]
+    requests = [asked(number, 300) for number in range(8)]
     async with worker_pair(engines) as pair:
         expected = await read_all(requests, pair[0])
         readers = [Reader(request, pair if number % 2 else pair[::-1]) for number, request in enumerate(requests)]
@@ -159,7 +159,7 @@ async def test_a_target_that_cannot_take_anything_is_refused_before_anything_is_
 
 
 async def test_a_target_that_goes_away_in_the_middle_leaves_everything_where_it_was(engines: EngineFactory) -> None:
-    requests = [asked(number, 800) for number in range(4)]
+    requests = [asked(number, 500) for number in range(4)]
     async with worker_in_pair(engines) as source:
         expected = await read_all(requests, source)
         readers = [Reader(request, (source,)) for request in requests]
