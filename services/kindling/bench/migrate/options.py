@@ -42,12 +42,12 @@ class MigrateOptions:
     @property
     def warm_up_generations(self) -> int:
         """Short generations before memory is looked at first."""
-        return max(1, self.generations // 4)
+        return max(1, self.generations // 2)
 
     @property
     def warm_up_migrations(self) -> int:
         """Migrations before memory is looked at first."""
-        return max(1, self.migrations // 4)
+        return max(1, self.migrations // 2)
 
 
 SMOKE = MigrateOptions(
