@@ -9,6 +9,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+import pytest
+
 from kindling.v1 import inference_pb2
 from support.migrations import Movable, broken_calls_are_fine
 
@@ -44,6 +46,7 @@ class Weather:
                     self.log.append(str(event.WhichOneof("event")))
 
 
+@pytest.mark.timeout(600)
 def test_a_storm(movable, undisturbed, read) -> None:
     chance = random.Random(SEED)
     plans = [_plan(chance) for _ in range(AT_ONCE)]
