@@ -29,26 +29,47 @@ class Leader(Protocol):
         ...
 
 
-class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
+class _Forwarder:
+    """Passes calls on, of those who have a key."""
+
+    def __init__(self, leader: Leader, api_keys: ApiKeys) -> None:
+        self._leader = leader
+        self._api_keys = api_keys
+
+    async def _forward(self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]]) -> T:
+        require_key(self._api_keys, context)
+        left = _time_left(context)
+        return await self._leader.unary(lambda channel: call(channel, left))
+
+    def _follow(
+        self,
+        context: Context,
+        call: Callable[[grpc.aio.Channel, float | None], AsyncIterable[T]],
+        is_last: Callable[[T], bool],
+    ) -> "aclosing[AsyncGenerator[T, None]]":
+        require_key(self._api_keys, context)
+        left = context.time_remaining()
+        return aclosing(self._leader.stream(lambda channel: call(channel, left), is_last))
+
+
+class ModelForwarder(_Forwarder, model_pb2_grpc.ModelServiceServicer):
     """Serves ``kindling.v1.ModelService``; ``changed`` is told the names of models that were deployed or deleted."""
 
     def __init__(self, leader: Leader, api_keys: ApiKeys, changed: Callable[[str], None]) -> None:
-        self._leader = leader
-        self._api_keys = api_keys
+        super().__init__(leader, api_keys)
         self._changed = changed
 
     async def DeployModel(  # noqa: N802
         self, request: model_pb2.DeployModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.DeployModelResponse]:
         """Forward; a deployment goes on under a new leader, since it carries a request id."""
-        require_key(self._api_keys, context)
-        remaining = context.time_remaining()
-        answers = self._leader.stream(
-            lambda channel: _models(channel).DeployModel(request, timeout=remaining),
+        answers = self._follow(
+            context,
+            lambda channel, left: _models(channel).DeployModel(request, timeout=left),
             lambda answer: answer.HasField("deployed"),
         )
-        async with aclosing(answers):
-            async for answer in answers:
+        async with answers as deployment:
+            async for answer in deployment:
                 if answer.HasField("deployed"):
                     self._changed(request.name)
                 yield answer
@@ -85,14 +106,13 @@ class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.VerifyModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.VerifyModelResponse]:
         """Forward; under a new leader it begins anew."""
-        require_key(self._api_keys, context)
-        remaining = context.time_remaining()
-        answers = self._leader.stream(
-            lambda channel: _models(channel).VerifyModel(request, timeout=remaining),
+        answers = self._follow(
+            context,
+            lambda channel, left: _models(channel).VerifyModel(request, timeout=left),
             lambda answer: answer.HasField("verified"),
         )
-        async with aclosing(answers):
-            async for answer in answers:
+        async with answers as events:
+            async for answer in events:
                 yield answer
 
     async def ReadModelFiles(  # noqa: N802
@@ -106,68 +126,49 @@ class ModelForwarder(model_pb2_grpc.ModelServiceServicer):
         ):
             yield part
 
-    async def _forward(self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]]) -> T:
-        require_key(self._api_keys, context)
-        left = _time_left(context)
-        return await self._leader.unary(lambda channel: call(channel, left))
 
-
-class ClusterForwarder(cluster_pb2_grpc.ClusterServiceServicer):
+class ClusterForwarder(_Forwarder, cluster_pb2_grpc.ClusterServiceServicer):
     """Serves ``kindling.v1.ClusterService``."""
-
-    def __init__(self, leader: Leader, api_keys: ApiKeys) -> None:
-        self._leader = leader
-        self._api_keys = api_keys
 
     async def GetClusterStatus(  # noqa: N802
         self, request: cluster_pb2.GetClusterStatusRequest, context: Context
     ) -> cluster_pb2.GetClusterStatusResponse:
         """Forward."""
-        require_key(self._api_keys, context)
-        left = _time_left(context)
-        answer: cluster_pb2.GetClusterStatusResponse = await self._leader.unary(
-            lambda channel: _cluster(channel).GetClusterStatus(request, timeout=left)
+        return await self._forward(
+            context, lambda channel, left: _cluster(channel).GetClusterStatus(request, timeout=left)
         )
-        return answer
 
     async def MigrateModel(  # noqa: N802
         self, request: cluster_pb2.MigrateModelRequest, context: Context
     ) -> AsyncIterator[cluster_pb2.MigrateModelResponse]:
         """Forward; under a new leader it joins the migrations under way."""
-        require_key(self._api_keys, context)
-        remaining = context.time_remaining()
-        answers = self._leader.stream(
-            lambda channel: _cluster(channel).MigrateModel(request, timeout=remaining),
+        answers = self._follow(
+            context,
+            lambda channel, left: _cluster(channel).MigrateModel(request, timeout=left),
             lambda answer: all(one.stage == cluster_pb2.MIGRATION_STAGE_DONE for one in answer.migrations),
         )
-        async with aclosing(answers):
-            async for answer in answers:
+        async with answers as events:
+            async for answer in events:
                 yield answer
 
     async def DrainNode(  # noqa: N802
         self, request: cluster_pb2.DrainNodeRequest, context: Context
     ) -> AsyncIterator[cluster_pb2.DrainNodeResponse]:
         """Forward; the node stays drained under a new leader, which is asked again for what is left."""
-        require_key(self._api_keys, context)
-        remaining = context.time_remaining()
-        answers = self._leader.stream(
-            lambda channel: _cluster(channel).DrainNode(request, timeout=remaining),
+        answers = self._follow(
+            context,
+            lambda channel, left: _cluster(channel).DrainNode(request, timeout=left),
             lambda answer: not answer.instances,
         )
-        async with aclosing(answers):
-            async for answer in answers:
+        async with answers as events:
+            async for answer in events:
                 yield answer
 
     async def UndrainNode(  # noqa: N802
         self, request: cluster_pb2.UndrainNodeRequest, context: Context
     ) -> cluster_pb2.UndrainNodeResponse:
         """Forward."""
-        require_key(self._api_keys, context)
-        left = _time_left(context)
-        answer: cluster_pb2.UndrainNodeResponse = await self._leader.unary(
-            lambda channel: _cluster(channel).UndrainNode(request, timeout=left)
-        )
-        return answer
+        return await self._forward(context, lambda channel, left: _cluster(channel).UndrainNode(request, timeout=left))
 
 
 def _models(channel: grpc.aio.Channel) -> Any:
