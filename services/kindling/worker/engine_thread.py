@@ -13,6 +13,9 @@ from kindling.worker.domain.stats import EngineStats
 from kindling.worker.ports import Engine, StepEvent
 from kindling.worker.stream import GenerationStream
 
+COMPANION_SECONDS = 0.003
+"""How long a step waits, after each handover, for the next: one that comes just after would wait for the whole step."""
+
 Command = Callable[[], bool]
 T = TypeVar("T")
 
@@ -32,6 +35,7 @@ class EngineThread:
         self._streams: dict[str, GenerationStream] = {}
         self._answers: set[asyncio.Future[object]] = set()
         self._keep_engine = False
+        self._was_handed_over = False
         self.kept_engine: Engine | None = None
         self.stats = engine.stats
         self.steps = 0
@@ -100,11 +104,18 @@ class EngineThread:
         """Carry out all commands, waiting for one while there is no work; False if one of them says to stop."""
         while True:
             try:
-                command = self._inbox.get(block=not self._engine.has_work)
+                command = self._next_command()
             except Empty:
                 return True
             if not command():
                 return False
+
+    def _next_command(self) -> Command:
+        """Wait for a command while there is no work, and for a moment after a handover; Empty if none comes."""
+        companions, self._was_handed_over = self._was_handed_over, False
+        if not self._engine.has_work:
+            return self._inbox.get()
+        return self._inbox.get(timeout=COMPANION_SECONDS) if companions else self._inbox.get(block=False)
 
     def _runs(self, stream: GenerationStream) -> bool:
         return self._streams.get(stream.generation_id) is stream
@@ -134,6 +145,7 @@ class EngineThread:
             self._engine.extend(stream.generation_id, token_ids)
         if release:
             self._release(stream)
+            self._was_handed_over = True
 
     def _answer(self, question: Callable[[], T], answer: asyncio.Future[T]) -> bool:
         try:
