@@ -111,7 +111,7 @@ class Mischief:
 
     def _replace(self, number: int, amount: int) -> None:
         """Cancel it and add it anew, held, as one that comes from another worker."""
-        if self.engine.cancel(str(number)) is not None and len(self.sequences[number]) < TOKENS:
+        if len(self.sequences[number]) < TOKENS and self.engine.cancel(str(number)) is not None:
             self.engine.add(asked(number, tuple(self.sequences[number])), held=bool(amount % 2))
             (self.held.add if amount % 2 else self.held.discard)(number)
 
