@@ -52,7 +52,7 @@ def test_twenty_times_to_and_fro(movable, undisturbed, read) -> None:
 
 def test_many_at_once(movable, sampling, undisturbed, read) -> None:
     prompts = [[20 + number, *PROMPT] for number in range(8)]
-    sampling.max_tokens = 200
+    sampling.max_tokens = 1000
     expected = [undisturbed(prompt, sampling) for prompt in prompts]
     readers = [read(prompt, sampling) for prompt in prompts]
     for reader in readers:
