@@ -1,9 +1,9 @@
-"""The model that moves: a Llama in float32, so that what is computed anew elsewhere is the same to the last token."""
+"""The model that moves: a Llama, in float32 where what is computed anew must be the same to the last token."""
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 VOCABULARY: Final = 32_000
 CONTEXT_LENGTH: Final = 8192
@@ -40,7 +40,7 @@ SMALL: Final = Shape(layers=8, heads=8)
 TINY: Final = Shape(layers=2, heads=1, vocabulary=512)
 
 
-def make_model(directory: Path, shape: Shape) -> None:
+def make_model(directory: Path, shape: Shape, dtype: str = "float32") -> None:
     """Write a Hugging Face directory with random weights that never ends a text by itself; its words are numbers."""
     import torch
     from tokenizers import Tokenizer
@@ -60,8 +60,8 @@ def make_model(directory: Path, shape: Shape) -> None:
         pad_token_id=None,
     )
     torch.manual_seed(0)
-    assert torch.get_default_dtype() == torch.float32
-    LlamaForCausalLM(config).save_pretrained(directory)
+    model: Any = LlamaForCausalLM(config)
+    model.to(getattr(torch, dtype)).save_pretrained(directory)
     words = {f" {number}": number for number in range(shape.vocabulary)}
     Tokenizer(WordLevel(words, unk_token=" 0")).save(str(directory / "tokenizer.json"))  # noqa: S106 - no secret
 

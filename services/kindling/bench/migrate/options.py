@@ -13,7 +13,8 @@ class MigrateOptions:
     """How much of everything.
 
     ``head_tokens`` are read before something happens to a stream, ``tail_tokens`` afterwards. Streams under load are
-    given up for new ones when they have ``stream_tokens``.
+    given up for new ones when they have ``stream_tokens``. ``recomputed`` generations of each type of number are
+    computed anew in the middle, and ``recomputed_tokens`` tokens after that compared.
     """
 
     migrations: int = 100
@@ -27,6 +28,8 @@ class MigrateOptions:
     tail_tokens: int = 16
     failovers: int = 6
     generations: int = 1000
+    recomputed: int = 32
+    recomputed_tokens: int = 64
 
     @property
     def bystander_prompt(self) -> int:
@@ -59,5 +62,7 @@ SMOKE = MigrateOptions(
     load_prompt=16,
     failovers=1,
     generations=20,
+    recomputed=4,
+    recomputed_tokens=16,
 )
 """A run of seconds that goes every way and whose figures mean nothing."""
