@@ -41,8 +41,9 @@ class Weather:
 
     def _move(self, source: str, target: str) -> None:
         with broken_calls_are_fine():
-            if {source, target} <= self.movable.instances().keys():
-                for event in self.movable.move(source, target):
+            where = self.movable.map()
+            if {source, target} <= where.instances.keys() & where.addresses.keys():
+                for event in where.move(source, target):
                     self.log.append(str(event.WhichOneof("event")))
 
 
