@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from kindling.bench.load.child import ask_child
+from kindling.bench.child import ask_child
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Divergence, Results
 from kindling.platform.errors import FailedPreconditionError

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kindling.bench.load.child import answer_parent
-from kindling.bench.migrate.model import Shape, make_model, random_prompt
+from kindling.bench.child import answer_parent
 from kindling.bench.migrate.results import Divergence
+from kindling.bench.model import Shape, make_model, random_prompt
 from kindling.worker.adapters.transformers_engine import DirectoryWeightSource, TransformersEngine
 from kindling.worker.domain.generation import GenerationRequest, Token
 from kindling.worker.domain.sampling import SamplingParams

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from kindling.bench.load.goals import Goal, Ratio
+from kindling.bench.goals import Goal, Ratio
 from kindling.bench.migrate.results import Divergence, Migrated, Results
 
 GOALS = (

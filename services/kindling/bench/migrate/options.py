@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-from kindling.bench.migrate.model import SMALL, TINY, Shape
+from kindling.bench.model import Shape
 
 MODEL: Final = "bench"
+SMALL: Final = Shape(layers=8, heads=8, kv_heads=2)
+"""About 57 million parameters; keys and values have a quarter of the heads, as in today's models."""
+TINY: Final = Shape(layers=2, heads=1, kv_heads=1, vocabulary=512)
 
 
 @dataclass(frozen=True, slots=True)

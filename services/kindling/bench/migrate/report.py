@@ -9,7 +9,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from kindling.bench.load.report import goals_table, machine
+from kindling.bench.goals import goals_table, goals_values
+from kindling.bench.machine import machine
 from kindling.bench.migrate.divergence_rows import divergence_rows
 from kindling.bench.migrate.goals import GOALS, all_migrated, p99, ratios, slowdown
 from kindling.bench.migrate.memory import AT_ONCE
@@ -22,7 +23,7 @@ def as_json(results: Results, options: MigrateOptions) -> bytes:
     found = ratios(results)
     document = {
         "ratios": found,
-        "goals": {goal.key: {"goal": goal.text, "reached": goal.reached(found[goal.key])} for goal in GOALS},
+        "goals": goals_values(found, GOALS),
         "rows": [{"key": key, "samples": samples} for key, samples in _rows(results)],
         "singles": [asdict(single) for single in results.singles],
         "load": [asdict(migrated) for migrated in results.load_migrated],
