@@ -4,12 +4,14 @@ import orjson
 import pytest
 
 from kindling.bench.migrate.bystanders import slowdowns
+from kindling.bench.migrate.divergence_child import same_tokens
+from kindling.bench.migrate.divergence_rows import DivergenceRow, divergence_rows
 from kindling.bench.migrate.failovers import gap_after
 from kindling.bench.migrate.goals import p99, ratios
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import SMOKE, MigrateOptions
 from kindling.bench.migrate.report import as_json
-from kindling.bench.migrate.results import Failover, Migrated, Results, find_mismatch
+from kindling.bench.migrate.results import Divergence, Failover, Migrated, Results, find_mismatch
 from kindling.bench.migrate.stream import Answer, Move
 from kindling.platform.errors import FailedPreconditionError
 from kindling.v1 import generation_pb2, inference_pb2
@@ -74,6 +76,10 @@ def test_the_worst_samples_make_the_ratios() -> None:
         failovers=[Failover(0.5, 0.4), Failover(0.7, 0.4)],
         memory_before={"a": 100, "b": 100},
         memory_after={"a": 101, "b": 101},
+        divergences=[
+            *(Divergence(dtype, True, None) for dtype in ("bfloat16", "bfloat16", "bfloat16", "float32")),
+            Divergence("bfloat16", False, 5),
+        ],
     )
     results.compare("part", answer(1.0, 2.0), answer(1.0, 2.0))
     assert ratios(results) == {
@@ -84,6 +90,8 @@ def test_the_worst_samples_make_the_ratios() -> None:
         "bystander_slowdown_beyond_other_work": pytest.approx(-0.2),
         "failover_detection_seconds": pytest.approx(0.3),
         "memory_growth": pytest.approx(1.01),
+        "divergence_rate_bf16": 0.25,
+        "divergence_rate_fp32": 0.0,
     }
 
 
@@ -103,3 +111,18 @@ def test_the_kv_cache_is_that_of_the_prompt_and_what_was_emitted() -> None:
     stayed = inference_pb2.MigrateInstanceResponse(stayed=inference_pb2.GenerationStayed(reason="TARGET_SILENT"))
     with pytest.raises(FailedPreconditionError, match="TARGET_SILENT"):
         list(migrated_of([stayed], shape, 64))
+
+
+def test_divergence_is_counted_by_type_and_way_and_measured_by_the_tokens_before_it() -> None:
+    found = [Divergence("bfloat16", True, tokens) for tokens in (4, None, 10)]
+    rows = list(divergence_rows([*found, Divergence("float32", False, None)]))
+    assert rows == [
+        DivergenceRow("bfloat16", "greedy", 3, 2, 7.0),
+        DivergenceRow("float32", "drawn", 1, 0, None),
+    ]
+    assert rows[0].rate == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("anew", "same"), [([1, 2, 3], None), ([9, 2, 3], 0), ([1, 2, 9], 2)])
+def test_tokens_are_the_same_until_the_first_that_differs(anew: list[int], same: int | None) -> None:
+    assert same_tokens([1, 2, 3], anew) == same

@@ -27,6 +27,8 @@ def test_a_tiny_run_moves_kills_and_cleans_up(
     assert len(document["load"]) >= SMOKE.migrations
     assert [one["migrated"]["prompt_tokens"] for one in document["singles"]] == [16, 64]
     assert len(document["failovers"]) == 1
+    assert [row["dtype"] for row in document["divergence"]] == ["bfloat16"] * 2 + ["float32"] * 2
+    assert document["ratios"]["divergence_rate_fp32"] == 0
     assert 0.5 < document["ratios"]["memory_growth"] < 2
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert "Goals" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Real processes: two nodes with a worker each, both running one model, and a gateway that clients read through."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -16,16 +17,30 @@ MODEL = "mover"
 TOKENS = 500
 Sampling = inference_pb2.SamplingParams
 Read = Callable[..., Reader]
+StartCluster = Callable[..., AbstractContextManager[RunningCluster]]
+
+
+@pytest.fixture(scope="session")
+def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> StartCluster:
+    @contextmanager
+    def start(*, dtype: str = "float32", **settings: str) -> Iterator[RunningCluster]:
+        """Run a cluster with the model in ``dtype``; ``settings`` are its workers'."""
+        root = tmp_path_factory.mktemp("faults")
+        env = [(f"KINDLING_WORKER_{name.upper()}", value) for name, value in settings.items()]
+        options = cluster_options(root / "cluster", nodes=2, engine=EngineKind.TRANSFORMERS, extra_env=env)
+        with running_cluster(options) as running:
+            # Large enough that a token takes milliseconds, so that faults come in the middle of something.
+            source = make_checkpoint(root / "model", hidden_size=256, layers=6, context_length=8192, dtype=dtype)
+            served = model_pb2.ModelSettings(min_instances=2, concurrency_target=64)
+            api.deploy(running.grpc_address, MODEL, source, served)
+            yield running
+
+    return start
 
 
 @pytest.fixture(scope="package")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
-    root = tmp_path_factory.mktemp("faults")
-    options = cluster_options(root / "cluster", nodes=2, engine=EngineKind.TRANSFORMERS)
-    with running_cluster(options) as running:
-        # Large enough that a token takes milliseconds, so that faults come in the middle of something.
-        source = make_checkpoint(root / "model", hidden_size=256, layers=6, context_length=8192)
-        api.deploy(running.grpc_address, MODEL, source, model_pb2.ModelSettings(min_instances=2, concurrency_target=64))
+def cluster(start_cluster: StartCluster) -> Iterator[RunningCluster]:
+    with start_cluster() as running:
         yield running
 
 

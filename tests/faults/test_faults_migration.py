@@ -52,12 +52,11 @@ def test_twenty_times_to_and_fro(movable, undisturbed, read) -> None:
 
 def test_many_at_once(movable, sampling, undisturbed, read) -> None:
     prompts = [[20 + number, *PROMPT] for number in range(8)]
-    sampling.max_tokens = 1000
     expected = [undisturbed(prompt, sampling) for prompt in prompts]
     readers = [read(prompt, sampling) for prompt in prompts]
     for reader in readers:
         reader.wait_tokens(HEAD)
-    source, target = sorted(movable.instances())
+    source, target = movable.home()
     moved = [event for event in movable.move(source, target) if event.HasField("moved")]
     assert moved
     assert [reader.whole() for reader in readers] == expected

@@ -24,9 +24,14 @@ CALL_SECONDS = 60.0
 
 
 def cluster_options(data_dir: Path, **changes: Any) -> ClusterOptions:
-    """Return options for a small cluster with the fake engine on fresh ports; ``changes`` go over them."""
+    """Return options for a small cluster with the fake engine on fresh ports; ``changes`` go over them.
+
+    It takes no huge pages: what a storage manager has reserved that a test kills, and whose directory goes, stays.
+    """
     http_port, grpc_port = free_ports(2)
+    extra_env = (*changes.pop("extra_env", ()), ("KINDLING_STORAGE_RESERVE_HUGE_PAGES", "false"))
     small: dict[str, Any] = {
+        "extra_env": extra_env,
         "data_dir": data_dir,
         "dram_pool_bytes": 64 * 2**20,
         "http_port": http_port,

@@ -13,7 +13,7 @@ from typing import Any
 
 from kindling.platform.clock import Clock
 from kindling.platform.errors import DeadlineExceededError, FailedPreconditionError, KindlingError
-from kindling.worker.changes import race
+from kindling.worker.changes import Changes, race, wait_at_most
 from kindling.worker.convoy import Convoy
 from kindling.worker.domain.migration import MigrationLimits, Moved, Outcome, Stayed
 from kindling.worker.engine_loop import EngineLoop
@@ -40,6 +40,7 @@ class Migration:
         self._clock = clock
         self._limits = limits
         self._report = report
+        self._answers = Changes()
         self._tried: set[str] = set()
         self._under_way = 0
 
@@ -83,12 +84,12 @@ class Migration:
         async with self._target.receive(self._target_instance_id) as receiver:
             began = self._clock.now()
             request = stream.request.going_on_after(stream.token_ids)
-            await self._within(limits.begin_seconds, receiver.begin(request))
+            await self._while_answers_come(limits.begin_seconds, receiver.begin(request))
             sent = len(request.emitted_token_ids)
             rounds = [len(request.prompt_token_ids) + sent]
             while await convoy.wants_round(stream, sent):
                 gap = tuple(stream.token_ids[sent:])
-                await self._within(limits.round_seconds, receiver.round(sent, gap))
+                await self._while_answers_come(limits.round_seconds, receiver.round(sent, gap))
                 sent += len(gap)
                 rounds.append(len(gap))
             await self._hand_over(stream, receiver, rounds, began)
@@ -102,7 +103,8 @@ class Migration:
             if tokens is None:
                 return
             held = self._clock.now()
-            await self._within(self._limits.handover_seconds, receiver.hand_over(sent, tokens[sent:]))
+            bound = self._clock.sleep(self._limits.handover_seconds)
+            await self._unless_over(bound, receiver.hand_over(sent, tokens[sent:]))
             given_away = self._source.give_away(stream, self._target.address, self._target_instance_id)
         finally:
             if not given_away:
@@ -120,10 +122,23 @@ class Migration:
                 )
             )
 
-    async def _within(self, seconds: float, answer: Coroutine[Any, Any, None]) -> None:
-        if (await race(answer, self._clock.sleep(seconds))).cancelled():
+    async def _while_answers_come(self, seconds: float, answer: Coroutine[Any, Any, None]) -> None:
+        """Wait for an answer as long as the target answers anything of this migration at least so often.
+
+        It computes one generation after the other: how long it takes depends on how many move.
+        """
+        await self._unless_over(self._silence(seconds), answer)
+        self._answers.note()
+
+    async def _silence(self, seconds: float) -> None:
+        """Return once no answer has come for so long."""
+        while await wait_at_most(self._answers.upcoming, self._clock, seconds):
+            pass
+
+    async def _unless_over(self, bound: Coroutine[Any, Any, None], answer: Coroutine[Any, Any, None]) -> None:
+        if (await race(answer, bound)).cancelled():
             raise DeadlineExceededError(
-                f"{self._target.address} did not answer within {seconds:g} s; the generation goes on where it was.",
+                f"{self._target.address} was silent for too long; the generation goes on where it was.",
                 reason="TARGET_SILENT",
                 metadata={"address": self._target.address},
             )

@@ -1,6 +1,9 @@
 """Asking for huge pages, against a stand-in for the kernel's counters."""
 
+import threading
 from pathlib import Path
+
+import pytest
 
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.memfd_pool import MemfdPool
@@ -86,3 +89,25 @@ def test_a_note_of_another_boot_or_a_torn_one_means_nothing(tmp_path: Path) -> N
         successor.adopt()
         successor.give_back()
         assert int((tmp_path / "nr_hugepages").read_text()) == 9
+
+
+def test_those_who_end_at_the_same_moment_give_back_all_their_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (counters(tmp_path, total=0, free=0) for _ in range(2))
+    first.reserve(2 * HUGE_PAGE_BYTES)
+    second.reserve(3 * HUGE_PAGE_BYTES)
+    assert int((tmp_path / "nr_hugepages").read_text()) == 5
+    reading, write = threading.Event(), first._write
+
+    def write_late(pages: int) -> None:
+        reading.set()
+        other.join(timeout=0.2)  # which waits for us, or has changed the count that we have read
+        write(pages)
+
+    monkeypatch.setattr(first, "_write", write_late)
+    other = threading.Thread(target=lambda: reading.wait() and second.give_back())
+    other.start()
+    first.give_back()
+    other.join()
+    assert int((tmp_path / "nr_hugepages").read_text()) == 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kindling.bench.engine.results import Results
 from kindling.bench.engine.ways import Way
-from kindling.bench.load.goals import Goal, Ratio
+from kindling.bench.goals import Goal, Ratio
 
 GOALS = (
     Goal("engine_over_best_1", 1.0, at_least=True),

@@ -12,7 +12,8 @@ from kindling.bench.engine.options import EngineOptions
 from kindling.bench.engine.results import Results
 from kindling.bench.engine.ways import Way
 from kindling.bench.engine.workload import LONGEST_PROMPT, SHORTEST_PROMPT
-from kindling.bench.load.report import goals_table, machine
+from kindling.bench.goals import goals_table, goals_values
+from kindling.bench.machine import machine
 
 TIMER = (
     "inside the timer: from the moment when all prompts are there until the last token, prompts included; outside: "
@@ -24,10 +25,9 @@ SERIAL = "one by one is measured with at most 8 requests: how many wait does not
 def as_json(results: Results, options: EngineOptions) -> bytes:
     """Everything, for other programs and for later."""
     found = ratios(results, options.loads)
-    goals = {goal.key: goal for goal in GOALS if goal.key in found}
     document = {
         "ratios": found,
-        "goals": {key: {"goal": goal.text, "reached": goal.reached(found[key])} for key, goal in goals.items()},
+        "goals": goals_values(found, GOALS),
         "rows": [_row_values(way, load, results) for way, load in results.rates],
         "failures": {str(way): why for way, why in results.failures.items()},
         "machine": machine() | {"rounds": options.rounds, "new_tokens": options.new_tokens},

@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from kindling.bench.child import ask_child
 from kindling.bench.engine.options import EngineOptions
 from kindling.bench.engine.results import Results
 from kindling.bench.engine.ways import Way
-from kindling.bench.load.child import ask_child
+from kindling.bench.engine.workload import SHAPE
+from kindling.bench.model_child import make_model_apart
 from kindling.platform.errors import FailedPreconditionError
 
 Say = Callable[[str], None]
@@ -23,7 +25,7 @@ def measure(options: EngineOptions, say: Say) -> Results:
     results = Results()
     with tempfile.TemporaryDirectory(prefix="kindling-bench-") as name:
         say("making the model")
-        ask_child("kindling.bench.engine.model_child", {"directory": name})
+        make_model_apart(Path(name), SHAPE, "bfloat16")
         for number in range(options.rounds):
             for way in _in_turns(number):
                 if way not in results.failures:

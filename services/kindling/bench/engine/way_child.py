@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kindling.bench.child import answer_parent
 from kindling.bench.engine.generate import Generate
 from kindling.bench.engine.ways import Way
 from kindling.bench.engine.workload import prompts_of
-from kindling.bench.load.child import answer_parent
 from kindling.platform.errors import InternalError
 
 _FEWEST_REQUESTS = 4

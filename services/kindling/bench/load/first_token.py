@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from kindling.bench.load.child import ask_child
+from kindling.bench.child import ask_child
 from kindling.bench.load.options import CHUNK_BYTES
 from kindling.bench.load.place import FULL, HALF, TINY
 from kindling.bench.load.stages import Bench

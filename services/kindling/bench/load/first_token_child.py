@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from kindling.bench.load.child import Answer, answer_parent
+from kindling.bench.child import Answer, answer_parent
 from kindling.bench.load.worker_child import evict
 from kindling.platform.clock import SystemClock
 from kindling.platform.rpc.channel import open_channel

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kindling.bench.load.child import Answer, answer_parent
+from kindling.bench.child import Answer, answer_parent
 from kindling.bench.load.options import MIB
 
 _MAP_HUGETLB = 0x40000

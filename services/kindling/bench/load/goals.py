@@ -1,7 +1,6 @@
 """The figures to reach, and the ratios that say whether they were."""
 
-from dataclasses import dataclass
-
+from kindling.bench.goals import Goal, Ratio
 from kindling.bench.load.results import Results
 from kindling.bench.load.rows import (
     DRAM_TOUCHED,
@@ -14,30 +13,6 @@ from kindling.bench.load.rows import (
     State,
     peer_row,
 )
-
-Ratio = float | str
-"""A number, or why there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """``key`` must be at least, or else at most, ``limit``."""
-
-    key: str
-    limit: float
-    at_least: bool
-
-    @property
-    def text(self) -> str:
-        """As people write it."""
-        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
-
-    def reached(self, ratio: Ratio) -> bool | None:
-        """Whether a ratio reaches the goal; None if there is no number."""
-        if isinstance(ratio, str):
-            return None
-        return ratio >= self.limit if self.at_least else ratio <= self.limit
-
 
 GOALS = (
     Goal("ssd_over_raw", 0.95, at_least=True),

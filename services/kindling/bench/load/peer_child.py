@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kindling.bench.load.child import Answer, answer_parent
+from kindling.bench.child import Answer, answer_parent
 from kindling.bench.load.peer_table import BY_KEY
 from kindling.bench.load.touch import touch_tensors
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kindling.bench.load.child import Answer, answer_parent
+from kindling.bench.child import Answer, answer_parent
 from kindling.bench.load.peer_table import SAFETENSORS, TENSORIZER, TORCH
 
 

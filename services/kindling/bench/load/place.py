@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kindling.bench.load.child import ask_child
+from kindling.bench.child import ask_child
 from kindling.bench.load.options import CHUNK_BYTES, MIB, LoadOptions
 from kindling.bench.load.peer_table import SAFETENSORS, TENSORIZER
 from kindling.bench.load.results import Results

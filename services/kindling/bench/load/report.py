@@ -1,19 +1,18 @@
 """The benchmark's table and its JSON."""
 
-import platform
 import statistics
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-import psutil
 from rich.console import Console
 from rich.table import Table
 
-from kindling.bench.load.goals import GOALS, Goal, Ratio, ratios
+from kindling.bench.goals import goals_table, goals_values
+from kindling.bench.load.goals import GOALS, ratios
 from kindling.bench.load.options import LoadOptions
 from kindling.bench.load.results import Results
 from kindling.bench.load.rows import ROWS, Row
+from kindling.bench.machine import machine
 
 TIMER = (
     "inside the timer: from the call (ours: from asking the storage manager for the lease) until one byte of every "
@@ -28,7 +27,7 @@ def as_json(results: Results, options: LoadOptions) -> bytes:
     found = ratios(results)
     document = {
         "ratios": found,
-        "goals": {goal.key: {"goal": goal.text, "reached": goal.reached(found[goal.key])} for goal in GOALS},
+        "goals": goals_values(found, GOALS),
         "rows": [_row_values(row, results) for row in ROWS if row.key in results.seconds],
         "figures": results.figures,
         "failures": results.failures,
@@ -36,17 +35,6 @@ def as_json(results: Results, options: LoadOptions) -> bytes:
         "notes": [TIMER, *results.notes, _noise(results)],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    return {
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "cores": len(psutil.Process().cpu_affinity()),
-        "memory_bytes": psutil.virtual_memory().total,
-        "load_average": list(psutil.getloadavg()),
-    }
 
 
 def print_report(results: Results, console: Console) -> None:
@@ -75,20 +63,6 @@ def _cells(row: Row, results: Results) -> tuple[str, ...]:
     low, middle, high = (scale * value for value in (min(samples), statistics.median(samples), max(samples)))
     rate = "" if row.in_milliseconds else f"{(results.rate(row.key) or 0) / 1e9:.2f}"
     return (row.label, row.state, f"{middle:.2f} {unit}", f"{low:.2f}–{high:.2f}", rate, str(len(samples)))
-
-
-def goals_table(found: Mapping[str, Ratio], goals: Sequence[Goal], digits: str = ".2f") -> Table:
-    """Ratios beside their goals, with so many digits; a ratio without a goal stands by itself."""
-    table = Table(title="Goals")
-    for column in ("figure", "measured", "goal", "reached"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    verdicts = {True: "yes", False: "NO", None: "–"}
-    by_key = {goal.key: goal for goal in goals}
-    for key, ratio in found.items():
-        goal = by_key.get(key)
-        measured = ratio if isinstance(ratio, str) else f"{ratio:{digits}}"
-        table.add_row(key, measured, goal.text if goal else "", verdicts[goal.reached(ratio)] if goal else "")
-    return table
 
 
 def _row_values(row: Row, results: Results) -> dict[str, Any]:

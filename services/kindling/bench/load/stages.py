@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kindling.bench.child import ask_child
 from kindling.bench.load import fio
-from kindling.bench.load.child import ask_child
 from kindling.bench.load.memory import MemorySampler
 from kindling.bench.load.options import CHUNK_BYTES, MIB, LoadOptions, Part
 from kindling.bench.load.page_cache import PageCache

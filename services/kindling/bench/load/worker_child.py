@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from kindling.bench.load.child import Answer, answer_parent
+from kindling.bench.child import Answer, answer_parent
 from kindling.bench.load.touch import touch_tensors
 from kindling.platform.clock import SystemClock
 from kindling.platform.rpc.channel import open_channel, remote_errors

@@ -10,11 +10,11 @@ import time
 
 from kindling.bench.migrate.bench_cluster import BenchCluster
 from kindling.bench.migrate.load import gather, undisturbed_runs
-from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Results
 from kindling.bench.migrate.stream import Answer, Stream, all_more
+from kindling.bench.model import CONTEXT_LENGTH, random_prompt
 
 
 async def measure_bystanders(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:

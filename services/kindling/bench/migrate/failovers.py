@@ -3,10 +3,10 @@
 import time
 
 from kindling.bench.migrate.bench_cluster import BenchCluster
-from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Failover, Results
 from kindling.bench.migrate.stream import Answer
+from kindling.bench.model import CONTEXT_LENGTH, random_prompt
 
 
 async def measure_failovers(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:

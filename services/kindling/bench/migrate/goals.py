@@ -4,8 +4,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from kindling.bench.load.goals import Goal, Ratio
-from kindling.bench.migrate.results import Migrated, Results
+from kindling.bench.goals import Goal, Ratio
+from kindling.bench.migrate.results import Divergence, Migrated, Results
 
 GOALS = (
     Goal("pause_p99_over_median_gap", 3.0, at_least=False),
@@ -27,6 +27,8 @@ def ratios(results: Results) -> dict[str, Ratio]:
         "bystander_slowdown_beyond_other_work": _beyond_other_work(results),
         "failover_detection_seconds": max((one.detection_seconds for one in results.failovers), default=None),
         "memory_growth": _growth(results),
+        "divergence_rate_bf16": divergence_rate(results.divergences, "bfloat16"),
+        "divergence_rate_fp32": divergence_rate(results.divergences, "float32"),
     }
     why = f"not measured: {'; '.join(results.failures.values()) or 'there was nothing to measure'}"
     return {key: why if ratio is None else ratio for key, ratio in found.items()}
@@ -45,6 +47,12 @@ def p99(samples: Sequence[float]) -> float:
 def slowdown(over_before: Sequence[float]) -> float | None:
     """By how much gaps are longer than before, in the median; None if there are none."""
     return statistics.median(over_before) - 1 if over_before else None
+
+
+def divergence_rate(divergences: Sequence[Divergence], dtype: str) -> float | None:
+    """The share of generations of a type that went on with another token; None if there are none."""
+    found = [one.same_tokens is not None for one in divergences if one.dtype == dtype]
+    return sum(found) / len(found) if found else None
 
 
 def _beyond_other_work(results: Results) -> float | None:

@@ -3,11 +3,11 @@
 import asyncio
 
 from kindling.bench.migrate.bench_cluster import WORKERS, BenchCluster
-from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Migrated, Results
 from kindling.bench.migrate.stream import Answer, Stream, all_more
+from kindling.bench.model import CONTEXT_LENGTH, random_prompt
 
 
 async def measure_load(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:

@@ -4,8 +4,8 @@ import asyncio
 
 from kindling.bench.migrate.bench_cluster import BenchCluster
 from kindling.bench.migrate.load import to_and_fro
-from kindling.bench.migrate.model import random_prompt
 from kindling.bench.migrate.options import MigrateOptions
+from kindling.bench.model import random_prompt
 
 AT_ONCE = 32
 _PROMPT_TOKENS, _NEW_TOKENS = 16, 8

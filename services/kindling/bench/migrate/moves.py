@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from kindling.bench.migrate.model import Shape
 from kindling.bench.migrate.results import Migrated
+from kindling.bench.model import Shape
 from kindling.platform.errors import FailedPreconditionError
 from kindling.v1 import inference_pb2
 

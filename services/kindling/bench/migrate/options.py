@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-from kindling.bench.migrate.model import SMALL, TINY, Shape
+from kindling.bench.model import Shape
 
 MODEL: Final = "bench"
+SMALL: Final = Shape(layers=8, heads=8, kv_heads=2)
+"""About 57 million parameters; keys and values have a quarter of the heads, as in today's models."""
+TINY: Final = Shape(layers=2, heads=1, kv_heads=1, vocabulary=512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class MigrateOptions:
     """How much of everything.
 
     ``head_tokens`` are read before something happens to a stream, ``tail_tokens`` afterwards. Streams under load are
-    given up for new ones when they have ``stream_tokens``.
+    given up for new ones when they have ``stream_tokens``. ``recomputed`` generations of each type of number are
+    computed anew in the middle, and ``recomputed_tokens`` tokens after that compared.
     """
 
     migrations: int = 100
@@ -27,6 +31,8 @@ class MigrateOptions:
     tail_tokens: int = 16
     failovers: int = 6
     generations: int = 1000
+    recomputed: int = 32
+    recomputed_tokens: int = 64
 
     @property
     def bystander_prompt(self) -> int:
@@ -59,5 +65,7 @@ SMOKE = MigrateOptions(
     load_prompt=16,
     failovers=1,
     generations=20,
+    recomputed=4,
+    recomputed_tokens=16,
 )
 """A run of seconds that goes every way and whose figures mean nothing."""

@@ -9,7 +9,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from kindling.bench.load.report import goals_table, machine
+from kindling.bench.goals import goals_table, goals_values
+from kindling.bench.machine import machine
+from kindling.bench.migrate.divergence_rows import divergence_rows
 from kindling.bench.migrate.goals import GOALS, all_migrated, p99, ratios, slowdown
 from kindling.bench.migrate.memory import AT_ONCE
 from kindling.bench.migrate.options import MigrateOptions
@@ -21,11 +23,12 @@ def as_json(results: Results, options: MigrateOptions) -> bytes:
     found = ratios(results)
     document = {
         "ratios": found,
-        "goals": {goal.key: {"goal": goal.text, "reached": goal.reached(found[goal.key])} for goal in GOALS},
+        "goals": goals_values(found, GOALS),
         "rows": [{"key": key, "samples": samples} for key, samples in _rows(results)],
         "singles": [asdict(single) for single in results.singles],
         "load": [asdict(migrated) for migrated in results.load_migrated],
         "failovers": [asdict(one) | {"detection_seconds": one.detection_seconds} for one in results.failovers],
+        "divergence": [asdict(row) | {"rate": row.rate} for row in divergence_rows(results.divergences)],
         "memory_bytes": {"before": results.memory_before, "after": results.memory_after},
         "compared_tokens": results.compared_tokens,
         "mismatches": [asdict(mismatch) for mismatch in results.mismatches],
@@ -40,6 +43,7 @@ def print_report(results: Results, options: MigrateOptions, console: Console) ->
     """Print rows, ratios beside their goals, and notes; what must not be comes last, where it is seen."""
     console.print(_singles_table(results))
     console.print(_rows_table(results))
+    console.print(_divergence_table(results))
     console.print(goals_table(ratios(results), GOALS, ".4g"))
     for note in _notes(results, options):
         console.print(f"· {note}", soft_wrap=True, markup=False)
@@ -105,6 +109,16 @@ def _rows_table(results: Results) -> Table:
     return table
 
 
+def _divergence_table(results: Results) -> Table:
+    table = Table(title="Computed anew in the middle, in the fast mode")
+    for column in ("numbers", "tokens", "generations", "went on otherwise", "same tokens before, median"):
+        table.add_column(column, justify="left" if column in {"numbers", "tokens"} else "right")
+    for row in divergence_rows(results.divergences):
+        before = "" if row.median_same_tokens is None else f"{row.median_same_tokens:g}"
+        table.add_row(row.dtype, row.sampling, str(row.generations), f"{row.rate:.0%}", before)
+    return table
+
+
 def _notes(results: Results, options: MigrateOptions) -> list[str]:
     compared = f"{results.compared_tokens} tokens were compared with undisturbed runs"
     return [_model_note(options), *_method_notes(options), compared, *results.notes, *_beside(results), _noise(results)]
@@ -129,7 +143,12 @@ def _method_notes(options: MigrateOptions) -> tuple[str, ...]:
     )
     sent = "bytes are those of the messages, without gRPC's and HTTP's frames"
     failover = "failover: the gap less the fastest time to the first token of the same tokens sent as a prompt"
-    return (pause, memory, sent, failover)
+    divergence = (
+        f"computed anew: {options.recomputed} generations at once of {options.load_prompt} + {options.head_tokens} "
+        f"tokens, {options.recomputed_tokens} after them compared; random weights choose between almost equal "
+        "tokens, so that trained ones diverge more seldom"
+    )
+    return (pause, memory, sent, failover, divergence)
 
 
 def _beside(results: Results) -> list[str]:

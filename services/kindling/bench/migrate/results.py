@@ -47,6 +47,16 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Divergence:
+    """A generation that was computed anew: how many tokens after that are those of the undisturbed run before the first
+    that differs; None if none does."""
+
+    dtype: str
+    greedy: bool
+    same_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Mismatch:
     """An answer that differs from its undisturbed run in so many positions, from ``first`` on."""
 
@@ -67,6 +77,7 @@ class Results:
     slowdowns: list[float] = field(default_factory=list)
     busy_slowdowns: list[float] = field(default_factory=list)
     failovers: list[Failover] = field(default_factory=list)
+    divergences: list[Divergence] = field(default_factory=list)
     memory_before: dict[str, int] = field(default_factory=dict)
     memory_after: dict[str, int] = field(default_factory=dict)
     compared_tokens: int = 0

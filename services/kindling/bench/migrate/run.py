@@ -3,19 +3,19 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from kindling.bench.load.child import ask_child
 from kindling.bench.migrate.bench_cluster import BenchCluster, StartCluster, deployed
 from kindling.bench.migrate.bystanders import measure_bystanders
+from kindling.bench.migrate.divergence import PART, measure_divergence
 from kindling.bench.migrate.failovers import measure_failovers
 from kindling.bench.migrate.load import measure_load
 from kindling.bench.migrate.memory import short_generations, warm_up
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Results
 from kindling.bench.migrate.singles import measure_singles
+from kindling.bench.model_child import make_model_apart
 from kindling.platform.errors import KindlingError
 
 Say = Callable[[str], None]
@@ -33,12 +33,18 @@ def measure(start_cluster: StartCluster, options: MigrateOptions, say: Say) -> R
     with tempfile.TemporaryDirectory(prefix="kindling-bench-") as name:
         say("making the model")
         model = Path(name) / "model"
-        ask_child("kindling.bench.migrate.model_child", {"directory": str(model), "shape": asdict(options.shape)})
-        return asyncio.run(_measure(start_cluster, Path(name), options, say))
+        # In float32 what is computed anew elsewhere is the same to the last token.
+        make_model_apart(model, options.shape, "float32")
+        results = Results()
+        say(PART)
+        measure_divergence(Path(name), options, results)
+        asyncio.run(_measure(start_cluster, Path(name), options, results, say))
+        return results
 
 
-async def _measure(start_cluster: StartCluster, place: Path, options: MigrateOptions, say: Say) -> Results:
-    results = Results()
+async def _measure(
+    start_cluster: StartCluster, place: Path, options: MigrateOptions, results: Results, say: Say
+) -> None:
     say("starting the cluster")
     async with (
         start_cluster(place / "cluster") as cluster,
@@ -54,7 +60,6 @@ async def _measure(start_cluster: StartCluster, place: Path, options: MigrateOpt
         for part, work in parts.items():
             say(part)
             await _attempt(part, work, results)
-    return results
 
 
 async def _load_and_memory(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:

@@ -3,10 +3,10 @@
 import statistics
 
 from kindling.bench.migrate.bench_cluster import BenchCluster
-from kindling.bench.migrate.model import CONTEXT_LENGTH, random_prompt
 from kindling.bench.migrate.moves import migrated_of
 from kindling.bench.migrate.options import MigrateOptions
 from kindling.bench.migrate.results import Results, Single
+from kindling.bench.model import CONTEXT_LENGTH, random_prompt
 
 
 async def measure_singles(cluster: BenchCluster, options: MigrateOptions, results: Results) -> None:

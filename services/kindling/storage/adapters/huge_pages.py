@@ -1,6 +1,10 @@
 """The machine's 2 MiB pages: how many are free, and asking the kernel for more."""
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,6 +52,19 @@ class HugePages:
 
     def reserve(self, size_bytes: int) -> None:
         """Try to have ``size_bytes`` free; without the permission or the memory nothing happens."""
+        with self._alone():
+            self._reserve(size_bytes)
+
+    def give_back(self) -> None:
+        """Return what :meth:`reserve` added or :meth:`adopt` found."""
+        if self._added:
+            with self._alone():
+                self._write(max(0, self._kept() - self._added))
+            self._added = 0
+        if self._state_file is not None:
+            self._state_file.unlink(missing_ok=True)
+
+    def _reserve(self, size_bytes: int) -> None:
         missing = -(-(size_bytes - self.free_bytes()) // HUGE_PAGE_BYTES)
         if missing <= 0:
             return
@@ -61,13 +78,19 @@ class HugePages:
         self._note(self._added)
         log.info("huge_pages_reserved", pages=self._added - earlier, wanted=missing)
 
-    def give_back(self) -> None:
-        """Return what :meth:`reserve` added or :meth:`adopt` found."""
-        if self._added:
-            self._write(max(0, self._kept() - self._added))
-            self._added = 0
-        if self._state_file is not None:
-            self._state_file.unlink(missing_ok=True)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from the count meanwhile: two that read it, and then both write it, undo each other's change."""
+        try:
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            yield  # there is no count
+            return
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _predecessors(self) -> _Reservation | None:
         if self._state_file is None:

@@ -61,7 +61,9 @@ Outcome = Moved | Stayed
 class MigrationLimits:
     """When to hand over, and how long to wait for the target.
 
-    A gap of so many tokens is small enough. The first round may take longer than others: it is the whole prompt.
+    A gap of so many tokens is small enough. Rounds are bounded by silence: so long no generation of the migration may
+    be caught up. The first round may be silent for longer than others: it is the whole prompt. The handover is bounded
+    as a whole, since its generation is held meanwhile.
     """
 
     gap_tokens: int = 4

@@ -126,6 +126,11 @@ class Bench:
                 return
             await changed.wait()
 
+    async def settle(self) -> None:
+        """Let every task that can go on do so."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
     def finish(self) -> None:
         self.engine.permits.release(1000)
 
@@ -330,3 +335,40 @@ async def test_a_received_generation_moves_on_when_its_reader_has_come() -> None
         await moving
     assert isinstance(events[-1], Migrated)
     assert made.target.received["x"] == whole(asked)[: events[-1].position]
+
+
+class QueueingTarget(ScriptedTarget):
+    """Answers the first round of a generation when the test says so, and everything else at once."""
+
+    def __init__(self, *generation_ids: str) -> None:
+        super().__init__("begin")
+        self.computed = {generation_id: asyncio.Event() for generation_id in generation_ids}
+
+    async def answer_at(self, stage: str) -> None:
+        if stage == "begin":
+            await self.computed[list(self.received)[-1]].wait()
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_the_first_round_is_bounded_by_silence_however_many_wait_for_it(silent: bool) -> None:
+    target, slow = QueueingTarget("x", "y", "z"), 0.9 * LIMITS.begin_seconds
+    async with bench(target) as made, asyncio.TaskGroup() as tasks:
+        readings = [tasks.create_task(made.read(request(name, max_tokens=40))) for name in target.computed]
+        await made.running(3)
+        moving = tasks.create_task(made.migration().run())
+        for name in list(target.computed)[: 1 if silent else 3]:
+            await made.clock.advance(slow, sleeper=LIMITS.begin_seconds)
+            target.computed[name].set()
+            await made.settle()
+        if silent:
+            await made.clock.advance(slow, sleeper=LIMITS.begin_seconds)
+            await made.settle()
+            assert made.outcomes == []
+            await made.clock.advance(slow, sleeper=LIMITS.begin_seconds)
+        await moving
+        made.finish()
+        last = [(await reading)[-1] for reading in readings]
+    assert [type(one) for one in last] == [Migrated, *[Finished if silent else Migrated] * 2]
+    assert [outcome.reason for outcome in made.outcomes if isinstance(outcome, Stayed)] == [
+        "TARGET_SILENT"
+    ] * 2 * silent

@@ -1,9 +1,9 @@
-"""The model that moves: a Llama in float32, so that what is computed anew elsewhere is the same to the last token."""
+"""The benchmarks' model: a Llama of random weights."""
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 VOCABULARY: Final = 32_000
 CONTEXT_LENGTH: Final = 8192
@@ -13,11 +13,13 @@ _BYTES_PER_NUMBER: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Widths of a Llama whose keys and values have a quarter of the heads, as in today's models."""
+    """Widths of a Llama; keys and values have ``kv_heads`` of the heads."""
 
     layers: int
     heads: int
+    kv_heads: int
     vocabulary: int = VOCABULARY
+    context_length: int = CONTEXT_LENGTH
 
     @property
     def hidden(self) -> int:
@@ -25,22 +27,12 @@ class Shape:
         return self.heads * _HEAD_DIM
 
     @property
-    def kv_heads(self) -> int:
-        """Heads of keys and values."""
-        return max(1, self.heads // 4)
-
-    @property
     def kv_bytes_per_token(self) -> int:
-        """What one token's keys and values take in all layers together."""
+        """What one token's keys and values take in all layers together, in float32."""
         return 2 * self.layers * self.kv_heads * _HEAD_DIM * _BYTES_PER_NUMBER
 
 
-SMALL: Final = Shape(layers=8, heads=8)
-"""About 57 million parameters."""
-TINY: Final = Shape(layers=2, heads=1, vocabulary=512)
-
-
-def make_model(directory: Path, shape: Shape) -> None:
+def make_model(directory: Path, shape: Shape, dtype: str) -> None:
     """Write a Hugging Face directory with random weights that never ends a text by itself; its words are numbers."""
     import torch
     from tokenizers import Tokenizer
@@ -54,14 +46,14 @@ def make_model(directory: Path, shape: Shape) -> None:
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=CONTEXT_LENGTH,
+        max_position_embeddings=shape.context_length,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,
     )
     torch.manual_seed(0)
-    assert torch.get_default_dtype() == torch.float32
-    LlamaForCausalLM(config).save_pretrained(directory)
+    model: Any = LlamaForCausalLM(config)
+    model.to(getattr(torch, dtype)).save_pretrained(directory)
     words = {f" {number}": number for number in range(shape.vocabulary)}
     Tokenizer(WordLevel(words, unk_token=" 0")).save(str(directory / "tokenizer.json"))  # noqa: S106 - no secret
 
