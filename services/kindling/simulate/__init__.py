@@ -1,0 +1,1 @@
+"""Runs the scheduler's own policy against a cluster that exists in virtual time only."""
