@@ -1,9 +1,10 @@
-"""How long a model would take to start on a worker."""
+"""How long a model would take to start on a worker, and its generations to move to another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kindling.scheduler.domain.values import Checkpoint, InstanceState, Tier, Worker
+from kindling.scheduler.domain.loads import Load
+from kindling.scheduler.domain.values import NEVER, Checkpoint, Instance, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
 
@@ -30,7 +31,11 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The startup time: the model is built while its weights arrive, once the loads before it are over."""
+        """The startup time: the model is built while its weights arrive, once the loads before it are over.
+
+        It ends with the last chunk, as ``Instance.startup_seconds`` does: generations are taken before that, but the
+        first token goes through every layer.
+        """
         return self.queue_seconds + max(self.load_seconds, self.init_seconds)
 
 
@@ -38,45 +43,53 @@ def estimate(
     view: ClusterView, worker: Worker, checkpoint: Checkpoint, now: float, assumptions: Assumptions
 ) -> Estimate:
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
+    learned = view.experience
     if view.has_parked(worker.worker_id, checkpoint.digest):
-        return Estimate(worker.worker_id, 0.0, 0.0, assumptions.parked_seconds, Tier.GPU)
-    missing = missing_bytes(view, worker, checkpoint)
+        parked_seconds = learned.parked_seconds(checkpoint, worker) or assumptions.parked_seconds
+        return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU)
+    own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
+    queue_seconds, load_seconds = _turn(view, own, assumptions)
     return Estimate(
         worker_id=worker.worker_id,
-        queue_seconds=_queue_seconds(view, worker, now),
-        load_seconds=sum(count / _path_bandwidth(view, worker, tier, assumptions) for tier, count in missing.items()),
-        init_seconds=view.init_seconds(checkpoint.digest, worker.init_seconds or assumptions.init_seconds),
-        source=max(missing, default=None),
+        queue_seconds=queue_seconds,
+        load_seconds=load_seconds,
+        init_seconds=learned.init_seconds(checkpoint, worker) or assumptions.init_seconds,
+        source=max(own.missing, default=None),
     )
 
 
-def missing_bytes(view: ClusterView, worker: Worker, checkpoint: Checkpoint) -> dict[Tier, int]:
-    """Bytes not yet at the device, by the fastest tier that has them; every tier holds a head of the checkpoint."""
-    covered = 0
-    missing: dict[Tier, int] = {}
-    for tier in Tier:
-        held = view.resident_bytes(worker.node_id, checkpoint.digest, tier)
-        end = checkpoint.total_bytes if tier is Tier.REMOTE else min(held, checkpoint.total_bytes)
-        if end > covered and tier > worker.device_tier:
-            missing[tier] = end - covered
-        covered = max(covered, end)
-    return missing
+def migration_seconds(view: ClusterView, source: Instance, target: Worker, tokens: float | None = None) -> float:
+    """Return how long an instance's generations, of so many tokens together, take to move to another worker.
+
+    How many tokens they have is not told before they move: without a figure, each has as many as those that moved.
+    """
+    handovers = view.experience.handovers
+    if tokens is None:
+        tokens = view.grants.in_flight(source.instance_id) * handovers.generation_tokens(source.digest)
+    return handovers.seconds(source.digest, target.device_kind, tokens)
+
+
+def _turn(view: ClusterView, own: Load, assumptions: Assumptions) -> tuple[float, float]:
+    """Seconds until the loads before it on its node are over, and those that it takes then; it joins a load of the same
+    checkpoint. What a load has yet to bring has gone on at the pace expected since it was last told."""
+    now, ends = own.told_at, NEVER
+    for load in view.loads.on_node(own.worker.node_id):
+        begins = max(ends, load.told_at)
+        ends = max(now, begins + _load_seconds(view, load, own.worker, assumptions))
+        if load.digest == own.digest:
+            return max(0.0, begins - now), ends - max(begins, now)
+    return max(0.0, ends - now), _load_seconds(view, own, own.worker, assumptions)
+
+
+def _load_seconds(view: ClusterView, load: Load, worker: Worker, assumptions: Assumptions) -> float:
+    """Seconds of a load during which a worker has to wait: what others copy from DRAM is in nobody's way."""
+    is_own = load.worker.worker_id == worker.worker_id
+    parts = ((tier, count) for tier, count in load.missing.items() if is_own or tier > Tier.DRAM)
+    return sum(count / _path_bandwidth(view, load.worker, tier, assumptions) for tier, count in parts)
 
 
 def _path_bandwidth(view: ClusterView, worker: Worker, source: Tier, assumptions: Assumptions) -> float:
     """Bytes per second of the slowest tier from ``source`` up to the device."""
-    measured = {use.tier: use.bandwidth_bytes_per_second for use in view.nodes[worker.node_id].tiers}
+    node, bandwidths = view.nodes[worker.node_id], view.experience.bandwidths
     path = (tier for tier in Tier if worker.device_tier < tier <= source)
-    return min(measured.get(tier) or assumptions.bandwidth_bytes_per_second[tier] for tier in path)
-
-
-def _queue_seconds(view: ClusterView, worker: Worker, now: float) -> float:
-    """Seconds until the loads that the node has begun are over, as far as they were foreseen."""
-    on_node = (other for other in view.workers.values() if other.node_id == worker.node_id)
-    starting = (
-        instance
-        for other in on_node
-        for instance in view.instances_on(other.worker_id)
-        if instance.state is InstanceState.STARTING or instance.is_loading
-    )
-    return sum(max(0.0, instance.started_at + instance.estimated_seconds - now) for instance in starting)
+    return min(bandwidths.known(node, tier) or assumptions.bandwidth_bytes_per_second[tier] for tier in path)

@@ -90,6 +90,10 @@ class Node:
     storage_address: str
     tiers: tuple[TierUse, ...] = ()
 
+    def measured_bandwidth(self, tier: Tier) -> float:
+        """Bytes per second out of a tier as the storage manager measured them; 0 if it has not."""
+        return next((use.bandwidth_bytes_per_second for use in self.tiers if use.tier is tier), 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -106,6 +110,11 @@ class Worker:
     def device_tier(self) -> Tier:
         """The tier whose bytes the device computes on without a copy."""
         return Tier.DRAM if self.device.startswith("cpu") else Tier.GPU
+
+    @property
+    def device_kind(self) -> str:
+        """The device without its number: `cuda` for `cuda:0`."""
+        return self.device.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +193,16 @@ class Instance:
     def slowest_tier(self) -> Tier | None:
         """The slowest tier that its weights came from, or are expected from until that is known."""
         return self.report.slowest_tier if self.report and self.report.complete else self.source
+
+    @property
+    def startup_seconds(self) -> float | None:
+        """Seconds from the decision until it took generations and its last chunk was there; none before.
+
+        If another leader decided it, the worker's own seconds, from when it was asked to when it was done.
+        """
+        if self.report is None or not self.report.complete:
+            return None
+        return max(self.report.total_seconds, self.ready_at - self.started_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kindling.scheduler.domain.experience import Experience, Place
 from kindling.scheduler.domain.grants import GrantLedger
 from kindling.scheduler.domain.links import Link
+from kindling.scheduler.domain.loads import Load, Loads, missing_by_tier
 from kindling.scheduler.domain.values import (
+    Checkpoint,
     Instance,
     InstanceState,
     Migration,
@@ -31,12 +34,13 @@ class ClusterView:
         self.migrations: dict[str, Migration] = {}  # by source
         self.drained: set[str] = set()  # nodes, live or not
         self.grants = GrantLedger(grant_ttl_seconds)
+        self.experience = Experience()
+        self.loads = Loads()
         self._residency: dict[tuple[str, str], Residency] = {}
         self._links: dict[str, Link] = {}
         self._confirmed: set[str] = set()  # instances that a report has named
         self._of_model: defaultdict[str, set[str]] = defaultdict(set)
         self._on_worker: defaultdict[str, set[str]] = defaultdict(set)
-        self._init_seconds: dict[str, float] = {}
 
     # Records
 
@@ -58,12 +62,29 @@ class ClusterView:
 
     def put_instance(self, instance: Instance, now: float) -> None:
         """Enter an instance, or what has become of it."""
+        known = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = instance
         self._of_model[instance.model].add(instance.instance_id)
         self._on_worker[instance.worker_id].add(instance.instance_id)
         self.grants.open(instance.instance_id, now)
-        if instance.report is not None and instance.slowest_tier is not Tier.GPU:  # what was parked was not built
-            self._init_seconds[instance.digest] = instance.report.init_seconds
+        place = self._place(instance)
+        if place is not None:
+            self.experience.hear(known, instance, place)
+        self._follow_load(instance, place, now)
+
+    def _follow_load(self, instance: Instance, place: Place | None, now: float) -> None:
+        if instance.state is not InstanceState.STARTING and not instance.is_loading:
+            self.loads.end(instance)
+        elif place is not None and instance not in self.loads and instance.source is not Tier.GPU:  # parked: no load
+            missing = self.missing_bytes(place.worker, place.checkpoint)
+            self.loads.begin(instance, Load(place.worker, instance.digest, missing, now))
+
+    def _place(self, instance: Instance) -> Place | None:
+        """Where an instance is, and what it runs; none if some of that is gone or was changed meanwhile."""
+        node, worker = self.nodes.get(instance.node_id), self.workers.get(instance.worker_id)
+        if node is None or worker is None or not self.is_current(instance):
+            return None
+        return Place(node, worker, self.models[instance.model].checkpoint)
 
     def remove_instance(self, instance_id: str) -> Instance | None:
         """Forget an instance with its grants and its migration; none if it is unknown."""
@@ -73,6 +94,7 @@ class ClusterView:
         self._of_model[instance.model].discard(instance_id)
         self._on_worker[instance.worker_id].discard(instance_id)
         self._confirmed.discard(instance_id)
+        self.loads.end(instance)
         for migration in self.migrations_of(instance_id):
             self.end_migration(migration)
         self.grants.close(instance_id)
@@ -197,18 +219,14 @@ class ClusterView:
         held = self._on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
         return max(0, worker.slots - len(held))
 
-    def resident_bytes(self, node_id: str, digest: str, tier: Tier) -> int:
-        """Bytes of a checkpoint, counted from its head, at a tier of a node."""
-        entry = self._residency.get((node_id, digest))
-        return 0 if entry is None else entry.bytes_by_tier.get(tier, 0)
+    def missing_bytes(self, worker: Worker, checkpoint: Checkpoint) -> dict[Tier, int]:
+        """Bytes of a checkpoint not yet at a worker's device, by the fastest tier of its node that has them."""
+        entry = self._residency.get((worker.node_id, checkpoint.digest))
+        return missing_by_tier(entry.bytes_by_tier if entry else {}, checkpoint.total_bytes, worker.device_tier)
 
     def has_parked(self, worker_id: str, digest: str) -> bool:
         """Whether a worker keeps a checkpoint ready to start at once."""
         return any(parked.digest == digest for parked in self.link(worker_id).parked)
-
-    def init_seconds(self, digest: str, default: float) -> float:
-        """How long building a model took last time."""
-        return self._init_seconds.get(digest, default)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the indexes and the records do not say the same."""

@@ -1,0 +1,100 @@
+"""What starts and migrations have taught the leader, and how well it foresaw them.
+
+All of it is soft: a new leader has the storage managers' and workers' own measurements and the reports of what runs,
+and learns the rest again.
+"""
+
+from dataclasses import dataclass
+
+from kindling.scheduler.domain.bandwidths import Bandwidths
+from kindling.scheduler.domain.builds import Builds
+from kindling.scheduler.domain.handovers import Handovers
+from kindling.scheduler.domain.rates import LearnedRate
+from kindling.scheduler.domain.track_record import EstimateKind, TrackRecord
+from kindling.scheduler.domain.values import Checkpoint, Instance, LoadReport, Node, Tier, Worker
+
+_CLEARLY_LONGER = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instance starts, and what."""
+
+    node: Node
+    worker: Worker
+    checkpoint: Checkpoint
+
+
+class Experience:
+    """Learns from each report once. What it foresaw is compared with the outcome before it learns from that."""
+
+    def __init__(self) -> None:
+        self.bandwidths = Bandwidths()
+        self.builds = Builds()
+        self.handovers = Handovers()
+        self.record = TrackRecord()
+        self._unparks: dict[tuple[str, str], LearnedRate] = {}
+
+    def init_seconds(self, checkpoint: Checkpoint, worker: Worker) -> float | None:
+        """Seconds that building a model takes: its own, those of models like it, those of the worker's small one."""
+        return self.builds.known(checkpoint, worker.device_kind) or worker.init_seconds or None
+
+    def parked_seconds(self, checkpoint: Checkpoint, worker: Worker) -> float | None:
+        """Seconds that starting what is parked takes; none before the first time."""
+        rate = self._unparks.get((checkpoint.digest, worker.device_kind))
+        return rate.value() if rate else None
+
+    def hear(self, known: Instance | None, instance: Instance, place: Place) -> None:
+        """Learn from what has become of an instance, that was ``known`` as it was before."""
+        report, before = instance.report, known.report if known else None
+        if report is None:
+            return
+        if before is None and not _was_parked(report):
+            self._hear_init(report.init_seconds, place)
+        if report.complete and not (before and before.complete):
+            self._hear_startup(instance, place)
+            self._hear_load(report, place)
+
+    def hear_migration(self, source: Instance, target: Worker, generations: int, tokens: int, seconds: float) -> None:
+        """Learn how long an instance's generations took to move."""
+        self.handovers.learn(source.digest, target.device_kind, generations, tokens, seconds)
+
+    def _hear_init(self, seconds: float, place: Place) -> None:
+        foreseen = self.init_seconds(place.checkpoint, place.worker)
+        if foreseen is not None:
+            self.record.note(EstimateKind.INIT, place.node.node_id, foreseen, seconds)
+        prior = place.worker.init_seconds or seconds
+        self.builds.learn(place.checkpoint, place.worker.device_kind, seconds, prior)
+
+    def _hear_startup(self, instance: Instance, place: Place) -> None:
+        took = instance.startup_seconds
+        if took is not None and instance.estimated_seconds > 0:
+            tier = instance.slowest_tier
+            self.record.note(EstimateKind.STARTUP, place.node.node_id, instance.estimated_seconds, took, tier)
+
+    def _hear_load(self, report: LoadReport, place: Place) -> None:
+        if _was_parked(report):
+            key = place.checkpoint.digest, place.worker.device_kind
+            self._unparks.setdefault(key, LearnedRate()).add(report.total_seconds)
+            return
+        for part in report.traffic:
+            self._hear_traffic(part.source, part.bytes, part.seconds, place)
+        if _crossed_to_device(report, place.worker):
+            self._hear_traffic(Tier.DRAM, sum(part.bytes for part in report.traffic), report.total_seconds, place)
+
+    def _hear_traffic(self, tier: Tier, size_bytes: int, seconds: float, place: Place) -> None:
+        foreseen = self.bandwidths.known(place.node, tier)
+        if foreseen:
+            self.record.note(EstimateKind.LOAD, place.node.node_id, size_bytes / foreseen, seconds, tier)
+        self.bandwidths.learn(place.node.node_id, tier, size_bytes, seconds)
+
+
+def _was_parked(report: LoadReport) -> bool:
+    return report.complete and report.slowest_tier is Tier.GPU
+
+
+def _crossed_to_device(report: LoadReport, worker: Worker) -> bool:
+    """Whether copying from DRAM to a device's own memory is what a start took its time for."""
+    if worker.device_tier is not Tier.GPU or report.slowest_tier is not Tier.DRAM:
+        return False
+    return report.total_seconds > _CLEARLY_LONGER * report.init_seconds

@@ -1,0 +1,44 @@
+"""A figure learned from samples of different worth, some of which mislead."""
+
+import math
+from collections import deque
+
+_WINDOW = 8
+_DECAY = 0.75
+_PRIOR_WEIGHT = 0.5
+
+
+class LearnedRate:
+    """The weighted median of the last eight samples; each counts three quarters of the one after it.
+
+    One sample among others that agree moves nothing, however far off it is: weights are at most 1. Three in a row that
+    agree with each other are believed. What was believed before counts as a sample half as heavy as the newest.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_WINDOW)  # (value, weight), the newest first
+
+    def add(self, value: float, weight: float = 1.0) -> None:
+        """Take a sample in; ``value`` is finite and not negative, ``weight`` at most 1."""
+        self.count += 1
+        self._samples.appendleft((value, min(weight, 1.0)))
+
+    def value(self, prior: float | None = None) -> float | None:
+        """Return what is believed; the prior if there is no sample, and none if there is no prior either."""
+        if not self._samples:
+            return prior
+        weighed = [(value, weight * _DECAY**age) for age, (value, weight) in enumerate(self._samples)]
+        if prior is not None:
+            weighed.append((prior, _PRIOR_WEIGHT))
+        return _median(sorted(weighed))
+
+
+def _median(weighed: list[tuple[float, float]]) -> float:
+    """The least value such that those up to it weigh half of all."""
+    rest = math.fsum(weight for _, weight in weighed) / 2
+    for value, weight in weighed:
+        rest -= weight
+        if rest <= 0:
+            return value
+    return weighed[-1][0]
