@@ -16,7 +16,7 @@ from kindling.cli.client import ClusterClient, connect
 from kindling.cli.console import err, out
 from kindling.cli.moves import WorkerNames, print_mark
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address, ModelName
-from kindling.cli.status import tier_name
+from kindling.cli.tables import tier_name
 from kindling.cli.values import format_seconds
 from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import generation_pb2, inference_pb2, scheduler_pb2

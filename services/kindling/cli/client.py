@@ -34,10 +34,11 @@ class ClusterClient:
     address: str
     channel: grpc.aio.Channel
 
-    async def status(self) -> cluster_pb2.GetClusterStatusResponse:
-        """Return the cluster as its leader sees it."""
+    async def status(self, *, include_estimates: bool = False) -> cluster_pb2.GetClusterStatusResponse:
+        """Return the cluster as its leader sees it, and what that has learned if it is asked for."""
+        request = cluster_pb2.GetClusterStatusRequest(include_estimates=include_estimates)
         with remote_errors(self._peer):
-            return await self._cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(), timeout=CALL_SECONDS)
+            return await self._cluster.GetClusterStatus(request, timeout=CALL_SECONDS)
 
     async def migrate(
         self, request: cluster_pb2.MigrateModelRequest

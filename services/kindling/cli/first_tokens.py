@@ -8,8 +8,8 @@ from rich.table import Table
 
 from kindling.cli.client import ClusterClient
 from kindling.cli.readiness import until
-from kindling.cli.status import tier_name
 from kindling.cli.streaming import Question, ask
+from kindling.cli.tables import tier_name
 from kindling.cli.values import format_bytes, format_rate, format_seconds
 from kindling.platform.clock import Clock, SystemClock
 from kindling.platform.errors import InternalError

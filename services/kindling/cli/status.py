@@ -2,16 +2,20 @@
 
 import asyncio
 from datetime import UTC
+from typing import Annotated
 
+import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from kindling.cli.client import connect
 from kindling.cli.console import out
+from kindling.cli.estimates import render_estimates
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address
+from kindling.cli.tables import table, tier_name
 from kindling.cli.values import format_bytes, format_rate, format_seconds
-from kindling.v1 import checkpoint_pb2, cluster_pb2
+from kindling.v1 import cluster_pb2
 
 _STATES = {
     cluster_pb2.INSTANCE_STATE_STARTING: "[yellow]starting[/]",
@@ -20,9 +24,15 @@ _STATES = {
 }
 
 
-def status(address: Address = DEFAULT_ADDRESS) -> None:
+def status(
+    address: Address = DEFAULT_ADDRESS,
+    estimates: Annotated[
+        bool, typer.Option("--estimates", help="Show instead what the leader learned, and how well it foresees starts.")
+    ] = False,
+) -> None:
     """Show who leads, the nodes with their tiers and workers, the instances and the models."""
-    out.print(render(asyncio.run(_status(address))))
+    seen = asyncio.run(_status(address, include_estimates=estimates))
+    out.print(Group(_leader(seen), "", render_estimates(seen.estimates)) if estimates else render(seen))
 
 
 def render(seen: cluster_pb2.GetClusterStatusResponse) -> RenderableType:
@@ -33,14 +43,9 @@ def render(seen: cluster_pb2.GetClusterStatusResponse) -> RenderableType:
     return Group(*parts)
 
 
-def tier_name(tier: "checkpoint_pb2.Tier.ValueType") -> str:
-    """Return a tier as people call it: `DRAM`; a dash if it is not said."""
-    return "–" if tier == checkpoint_pb2.TIER_UNSPECIFIED else checkpoint_pb2.Tier.Name(tier).removeprefix("TIER_")
-
-
-async def _status(address: str) -> cluster_pb2.GetClusterStatusResponse:
+async def _status(address: str, *, include_estimates: bool) -> cluster_pb2.GetClusterStatusResponse:
     async with connect(address) as client:
-        return await client.status()
+        return await client.status(include_estimates=include_estimates)
 
 
 def _leader(seen: cluster_pb2.GetClusterStatusResponse) -> str:
@@ -51,11 +56,11 @@ def _leader(seen: cluster_pb2.GetClusterStatusResponse) -> str:
 
 
 def _nodes(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
-    table = _table("node", "tier", "used", "of", "pinned", "read at", "backing", "checkpoints")
+    shown = table("node", "tier", "used", "of", "pinned", "read at", "backing", "checkpoints")
     for node in seen.nodes:
         label = escape(node.node_id) + (" [yellow](drained)[/]" if node.drained else "")
         for tier in node.tiers or [cluster_pb2.TierStatus()]:
-            table.add_row(
+            shown.add_row(
                 label,
                 tier_name(tier.tier),
                 format_bytes(tier.used_bytes),
@@ -66,7 +71,7 @@ def _nodes(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
                 ", ".join(_resident(one) for one in tier.checkpoints) or "–",
             )
             label = ""
-    return table
+    return shown
 
 
 def _resident(checkpoint: cluster_pb2.ResidentCheckpoint) -> str:
@@ -75,21 +80,21 @@ def _resident(checkpoint: cluster_pb2.ResidentCheckpoint) -> str:
 
 
 def _workers(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
-    table = _table("worker", "device", "slots", "address", "runs")
+    shown = table("worker", "device", "slots", "address", "runs")
     running: dict[str, list[str]] = {}
     for instance in seen.instances:
         running.setdefault(instance.worker_id, []).append(instance.model)
     for node in seen.nodes:
         for worker in node.workers:
             runs = ", ".join(running.get(worker.worker_id, [])) or "–"
-            table.add_row(escape(worker.worker_id), worker.device, str(worker.slots), worker.address, escape(runs))
-    return table
+            shown.add_row(escape(worker.worker_id), worker.device, str(worker.slots), worker.address, escape(runs))
+    return shown
 
 
 def _instances(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
-    table = _table("instance", "worker", "state", "generations", "idle", "from", "start expected", "start took")
+    shown = table("instance", "worker", "state", "generations", "idle", "from", "start expected", "start took")
     for one in seen.instances:
-        table.add_row(
+        shown.add_row(
             escape(one.instance_id),
             escape(one.worker_id),
             _STATES.get(one.state, "unknown"),
@@ -99,20 +104,16 @@ def _instances(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
             format_seconds(one.estimated_seconds),
             format_seconds(one.startup_seconds) if one.startup_seconds else "–",
         )
-    return table
+    return shown
 
 
 def _models(seen: cluster_pb2.GetClusterStatusResponse) -> Table | str:
     if not seen.models:
         return "[dim]no models; deploy one with[/] kindling deploy NAME --source DIR"
-    table = _table("model", "checkpoint", "size", "chunks", "instances")
+    shown = table("model", "checkpoint", "size", "chunks", "instances")
     for one in seen.models:
         instances = sum(instance.model == one.name for instance in seen.instances)
         digest = one.checkpoint.digest.partition(":")[2]
         size = format_bytes(one.checkpoint.total_bytes)
-        table.add_row(escape(one.name), digest[:8], size, str(one.checkpoint.chunk_count), str(instances))
-    return table
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, header_style="bold dim", padding=(0, 2, 0, 0))
+        shown.add_row(escape(one.name), digest[:8], size, str(one.checkpoint.chunk_count), str(instances))
+    return shown

@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 
 from kindling.scheduler.drain_node import drain_node, undrain_node
+from kindling.scheduler.estimates import learned_estimates
+from kindling.scheduler.estimates_wire import estimates_to_wire
 from kindling.scheduler.migrate_model import Destination, migrate_model
 from kindling.scheduler.migrations import MigrationStatus
 from kindling.scheduler.ports import Storages, TierContents
@@ -27,14 +29,16 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         self._timeout_seconds = timeout_seconds
 
     async def GetClusterStatus(
-        self, _request: cluster_pb2.GetClusterStatusRequest, _context: Context
+        self, request: cluster_pb2.GetClusterStatusRequest, _context: Context
     ) -> cluster_pb2.GetClusterStatusResponse:
-        """Return the cluster as the leader sees it."""
+        """Return the cluster as the leader sees it, and what it has learned if that is asked for."""
         term = await self._seat.term()
         response = _status(await cluster_status(term, self._storages, self._timeout_seconds))
         if (leader := self._seat.leader) is not None:
             response.leader_id, response.leader_address = leader.scheduler_id, leader.address
             response.leader_since.CopyFrom(timestamp(leader.since))
+        if request.include_estimates:
+            response.estimates.CopyFrom(estimates_to_wire(learned_estimates(term)))
         return response
 
     async def MigrateModel(
@@ -92,6 +96,7 @@ def _migration(status: MigrationStatus) -> cluster_pb2.MigrationStatus:
         stage=STAGE_TO_WIRE[status.stage],
         moved=status.moved,
         stayed=status.stayed,
+        estimated_seconds=status.estimated_seconds,
     )
 
 

@@ -16,11 +16,14 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
+from kindling.scheduler.domain.estimate import migration_seconds
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Move
 from kindling.scheduler.domain.refusals import retold
 from kindling.scheduler.domain.setbacks import generations_stayed, source_lost, target_lost
-from kindling.scheduler.domain.values import Instance, InstanceState, Migration, MigrationStage, Worker
+from kindling.scheduler.domain.track_record import EstimateKind
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, Migration, MigrationStage, Worker
+from kindling.scheduler.estimate_error import record_estimate_error
 from kindling.scheduler.ports import GenerationMoved, GenerationStayed, Store, Workers
 from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
@@ -30,7 +33,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """How far a migration is."""
+    """How far a migration is; ``estimated_seconds`` are those that moving its generations was expected to take."""
 
     source_id: str
     target_id: str
@@ -38,6 +41,7 @@ class MigrationStatus:
     stage: MigrationStage = MigrationStage.STARTING
     moved: int = 0
     stayed: int = 0
+    estimated_seconds: float = 0.0
 
 
 class MigrationUnderWay:
@@ -49,6 +53,7 @@ class MigrationUnderWay:
         self.target = target
         self.status = MigrationStatus(source.instance_id, target.instance_id, target.worker_id)
         self.error: KindlingError | None = None
+        self.moving_since = NEVER
 
     @property
     def is_over(self) -> bool:
@@ -91,7 +96,9 @@ class Migrations:
         """Record a migration, start its target if that does not run yet, and see it through."""
         log.info("migration_decided", source=move.migration.source_id, target=move.migration.target_id)
         start = move.start.instance if move.start else None
-        await self._store.record_migration(move.migration, move.reason, start)
+        self._foresee(one)
+        reason = f"{move.reason}; its generations should move in {one.status.estimated_seconds:.3f} s"
+        await self._store.record_migration(move.migration, reason, start)
         if start is not None:
             await self._starts.resume(start, self._worker_of(start.worker_id))
         await self.resume(one)
@@ -109,8 +116,12 @@ class Migrations:
         try:
             await self._await_target(one)
             self._view.put_migration(replace(one.migration, moving=True))
+            if not one.status.estimated_seconds:  # decided by an earlier leader
+                self._foresee(one)
+            one.moving_since = self._clock.now()
             self._tell(one, stage=MigrationStage.MOVING)
             await self._empty_source(one)
+            self._compare(one)
         except KindlingError as error:
             return error
         return None
@@ -142,15 +153,19 @@ class Migrations:
 
     async def _ask_source(self, one: MigrationUnderWay) -> None:
         worker, target = self._worker_of(one.source.worker_id), self._worker_of(one.target.worker_id)
-        why = ""
+        why, began, moved = "", self._clock.now(), list[GenerationMoved]()
         events = self._workers.migrate(worker, one.source.instance_id, target, one.target.instance_id)
         async with aclosing(events):
             async for event in events:
                 self._check(one)
-                why = why or (event.why if isinstance(event, GenerationStayed) else "")
+                if isinstance(event, GenerationMoved):
+                    moved.append(event)
+                else:
+                    why = why or event.why
                 self._take_in(one, event)
         if one.status.stayed:
             raise generations_stayed(one.source.instance_id, one.status.stayed, why)
+        self._learn(one, moved, self._clock.now() - began)
 
     def _take_in(self, one: MigrationUnderWay, event: GenerationMoved | GenerationStayed) -> None:
         if isinstance(event, GenerationStayed):
@@ -159,6 +174,24 @@ class Migrations:
         now = self._clock.now()
         self._view.grants.move(event.generation_id, one.source.instance_id, one.target.instance_id, now)
         self._tell(one, moved=one.status.moved + 1)
+
+    def _foresee(self, one: MigrationUnderWay) -> None:
+        target = self._worker_of(one.target.worker_id)
+        self._tell(one, estimated_seconds=migration_seconds(self._view, one.source, target))
+
+    def _learn(self, one: MigrationUnderWay, moved: list[GenerationMoved], seconds: float) -> None:
+        """Remember how long so many tokens took; workers of an earlier release do not tell how many."""
+        if tokens := sum(event.tokens for event in moved):
+            target = self._worker_of(one.target.worker_id)
+            self._view.experience.hear_migration(one.source, target, len(moved), tokens, seconds)
+
+    def _compare(self, one: MigrationUnderWay) -> None:
+        """Note how long it took and was expected to; a source that had nothing tells nothing."""
+        if not one.status.moved:
+            return
+        estimated, took = one.status.estimated_seconds, self._clock.now() - one.moving_since
+        self._view.experience.record.note(EstimateKind.MIGRATION, one.target.node_id, estimated, took)
+        record_estimate_error(estimated, took, {"of": "migration"})
 
     async def _stop_source(self, one: MigrationUnderWay) -> None:
         """Stop a source that has nothing left; its record goes, and the decision with it."""

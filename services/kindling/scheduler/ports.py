@@ -112,9 +112,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GenerationMoved:
-    """A generation was handed over to the other worker."""
+    """A generation was handed over to the other worker, with so many tokens of prompt and answer; 0 if not told."""
 
     generation_id: str
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kindling.scheduler.desk import Desk
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Start
 from kindling.scheduler.domain.values import Instance, LoadReport, Worker
+from kindling.scheduler.estimate_error import record_estimate_error
 from kindling.scheduler.ports import Store, Workers
 
 log = get_logger(__name__)
@@ -23,9 +24,6 @@ tracer = trace.get_tracer(__name__)
 meter = metrics.get_meter(__name__)
 _startup = meter.create_histogram(
     "kindling.instance.startup.duration", unit="s", description="Seconds from the decision until an instance is loaded"
-)
-_estimate_error = meter.create_histogram(
-    "kindling.estimate.error", unit="1", description="Estimated over actual startup time, less one, without its sign"
 )
 
 
@@ -98,6 +96,7 @@ class Starts:
                 if isinstance(event, LoadReport):
                     return event
                 patience.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
+                self._planner.view.loads.advance(instance, event, self._clock.now())
                 self._desk.tell_progress(instance, event)
         raise UnavailableError(
             f"worker {worker.worker_id} ended the start of {instance.instance_id} without a result",
@@ -151,12 +150,12 @@ def _reason(start: Start) -> str:
 
 
 def _measure(instance: Instance) -> None:
-    actual = max(instance.ready_at - instance.started_at, instance.report.total_seconds if instance.report else 0.0)
+    actual = instance.startup_seconds
+    assert actual is not None, "a start is measured once it is complete"
     source = instance.slowest_tier
     attributes = {"start": "cold", "from": source.name if source else "none"}
     _startup.record(actual, attributes)
-    if actual > 0:
-        _estimate_error.record(abs(instance.estimated_seconds / actual - 1.0), attributes)
+    record_estimate_error(instance.estimated_seconds, actual, attributes | {"of": "startup"})
 
 
 def _stalled(instance: Instance, seconds: float) -> UnavailableError:

@@ -82,6 +82,38 @@ INSTANCE_STATE_STOPPING: InstanceState.ValueType  # 3
 """Takes no new work and ends when its generations are done."""
 Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
 
+class _EstimateKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EstimateKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EstimateKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ESTIMATE_KIND_UNSPECIFIED: _EstimateKind.ValueType  # 0
+    """Not said."""
+    ESTIMATE_KIND_STARTUP: _EstimateKind.ValueType  # 1
+    """The startup time with which a placement was decided: from the decision to the last chunk."""
+    ESTIMATE_KIND_LOAD: _EstimateKind.ValueType  # 2
+    """Reading from one tier what a load did read from it."""
+    ESTIMATE_KIND_INIT: _EstimateKind.ValueType  # 3
+    """Building a model."""
+    ESTIMATE_KIND_MIGRATION: _EstimateKind.ValueType  # 4
+    """Moving the generations of an instance, as it was decided."""
+
+class EstimateKind(_EstimateKind, metaclass=_EstimateKindEnumTypeWrapper):
+    """What was estimated."""
+
+ESTIMATE_KIND_UNSPECIFIED: EstimateKind.ValueType  # 0
+"""Not said."""
+ESTIMATE_KIND_STARTUP: EstimateKind.ValueType  # 1
+"""The startup time with which a placement was decided: from the decision to the last chunk."""
+ESTIMATE_KIND_LOAD: EstimateKind.ValueType  # 2
+"""Reading from one tier what a load did read from it."""
+ESTIMATE_KIND_INIT: EstimateKind.ValueType  # 3
+"""Building a model."""
+ESTIMATE_KIND_MIGRATION: EstimateKind.ValueType  # 4
+"""Moving the generations of an instance, as it was decided."""
+Global___EstimateKind: _TypeAlias = EstimateKind  # noqa: Y015
+
 @_typing.final
 class MigrateModelRequest(_message.Message):
     """Asks to move a model."""
@@ -148,6 +180,7 @@ class MigrationStatus(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     MOVED_FIELD_NUMBER: _builtins.int
     STAYED_FIELD_NUMBER: _builtins.int
+    ESTIMATED_SECONDS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance that its generations leave."""
     target_instance_id: _builtins.str
@@ -160,6 +193,8 @@ class MigrationStatus(_message.Message):
     """Generations handed over."""
     stayed: _builtins.int
     """Generations that could not be moved and went on where they were."""
+    estimated_seconds: _builtins.float
+    """Seconds that moving the generations was expected to take, the start of the target left aside."""
     def __init__(
         self,
         *,
@@ -169,10 +204,11 @@ class MigrationStatus(_message.Message):
         stage: Global___MigrationStage.ValueType = ...,
         moved: _builtins.int = ...,
         stayed: _builtins.int = ...,
+        estimated_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "moved", b"moved", "stage", b"stage", "stayed", b"stayed", "target_instance_id", b"target_instance_id", "target_worker_id", b"target_worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "moved", b"moved", "stage", b"stage", "stayed", b"stayed", "target_instance_id", b"target_instance_id", "target_worker_id", b"target_worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,12 +311,17 @@ class GetClusterStatusRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    INCLUDE_ESTIMATES_FIELD_NUMBER: _builtins.int
+    include_estimates: _builtins.bool
+    """Whether to tell what the leader has learned, and how well its estimates came true."""
     def __init__(
         self,
+        *,
+        include_estimates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_estimates", b"include_estimates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,6 +339,7 @@ class GetClusterStatusResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
     leader_id: _builtins.str
     """Who leads."""
     leader_address: _builtins.str
@@ -318,6 +360,10 @@ class GetClusterStatusResponse(_message.Message):
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """The models, by name."""
 
+    @_builtins.property
+    def estimates(self) -> Global___Estimates:
+        """What the leader has learned; absent unless it was asked for."""
+
     def __init__(
         self,
         *,
@@ -327,10 +373,11 @@ class GetClusterStatusResponse(_message.Message):
         nodes: _abc.Iterable[Global___NodeStatus] | None = ...,
         instances: _abc.Iterable[Global___InstanceStatus] | None = ...,
         models: _abc.Iterable[_model_pb2.Model] | None = ...,
+        estimates: Global___Estimates | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leader_since", b"leader_since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "leader_since", b"leader_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "leader_address", b"leader_address", "leader_id", b"leader_id", "leader_since", b"leader_since", "models", b"models", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "instances", b"instances", "leader_address", b"leader_address", "leader_id", b"leader_id", "leader_since", b"leader_since", "models", b"models", "nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,3 +625,234 @@ class InstanceStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstanceStatus: _TypeAlias = InstanceStatus  # noqa: Y015
+
+@_typing.final
+class Estimates(_message.Message):
+    """What the leader has learned since it leads, and how well its estimates came true. A new leader begins with what
+    storage managers and workers have measured, and with the reports of the instances that run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALITIES_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    INITS_FIELD_NUMBER: _builtins.int
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def qualities(self) -> _containers.RepeatedCompositeFieldContainer[Global___EstimateQuality]:
+        """By kind, tier and node; the one of all nodes comes before each node's."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkEstimate]:
+        """Links that loads have used, by node and tier."""
+
+    @_builtins.property
+    def inits(self) -> _containers.RepeatedCompositeFieldContainer[Global___InitEstimate]:
+        """Models that were built, by checkpoint and kind of device."""
+
+    @_builtins.property
+    def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___MigrationEstimate]:
+        """Checkpoints whose generations were moved, by checkpoint and kind of device."""
+
+    def __init__(
+        self,
+        *,
+        qualities: _abc.Iterable[Global___EstimateQuality] | None = ...,
+        links: _abc.Iterable[Global___LinkEstimate] | None = ...,
+        inits: _abc.Iterable[Global___InitEstimate] | None = ...,
+        migrations: _abc.Iterable[Global___MigrationEstimate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inits", b"inits", "links", b"links", "migrations", b"migrations", "qualities", b"qualities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimates: _TypeAlias = Estimates  # noqa: Y015
+
+@_typing.final
+class EstimateQuality(_message.Message):
+    """How well the latest estimates of one kind came true. An error is the estimated over the actual time, less one: below
+    0 it took longer than was expected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_ERROR_FIELD_NUMBER: _builtins.int
+    P90_ERROR_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
+    kind: Global___EstimateKind.ValueType
+    """What was estimated."""
+    node_id: _builtins.str
+    """The node; empty for all of them together."""
+    count: _builtins.int
+    """Estimates that are counted, the latest."""
+    median_error: _builtins.float
+    """Median of the errors without their signs."""
+    p90_error: _builtins.float
+    """What nine of ten errors without their signs do not exceed."""
+    @_builtins.property
+    def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorBucket]:
+        """The errors, by size."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___EstimateKind.ValueType = ...,
+        node_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+        median_error: _builtins.float = ...,
+        p90_error: _builtins.float = ...,
+        histogram: _abc.Iterable[Global___ErrorBucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "from", b"from", "histogram", b"histogram", "kind", b"kind", "median_error", b"median_error", "node_id", b"node_id", "p90_error", b"p90_error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateQuality: _TypeAlias = EstimateQuality  # noqa: Y015
+
+@_typing.final
+class ErrorBucket(_message.Message):
+    """Errors above the bound of the bucket before, and up to this one's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    upper_bound: _builtins.float
+    """The bound; infinite for the last bucket."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        upper_bound: _builtins.float = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "upper_bound", b"upper_bound"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorBucket: _TypeAlias = ErrorBucket  # noqa: Y015
+
+@_typing.final
+class LinkEstimate(_message.Message):
+    """What loads have taught about a node's tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    MEASURED_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    LOADS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    tier: _checkpoint_pb2.Tier.ValueType
+    """The tier that is read from."""
+    measured_bytes_per_second: _builtins.float
+    """Bytes per second as the storage manager measured them; 0 if it has not."""
+    bytes_per_second: _builtins.float
+    """Bytes per second that estimates rest on."""
+    loads: _builtins.int
+    """Loads that have taught it."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        tier: _checkpoint_pb2.Tier.ValueType = ...,
+        measured_bytes_per_second: _builtins.float = ...,
+        bytes_per_second: _builtins.float = ...,
+        loads: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "loads", b"loads", "measured_bytes_per_second", b"measured_bytes_per_second", "node_id", b"node_id", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkEstimate: _TypeAlias = LinkEstimate  # noqa: Y015
+
+@_typing.final
+class InitEstimate(_message.Message):
+    """What starts have taught about building a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DEVICE_KIND_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    device_kind: _builtins.str
+    """The kind of device, for instance `cpu` or `cuda`."""
+    seconds: _builtins.float
+    """Seconds that building it is expected to take."""
+    starts: _builtins.int
+    """Starts that have taught it."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        device_kind: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        starts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "digest", b"digest", "seconds", b"seconds", "starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InitEstimate: _TypeAlias = InitEstimate  # noqa: Y015
+
+@_typing.final
+class MigrationEstimate(_message.Message):
+    """What migrations have taught about moving the generations of a checkpoint: so many seconds per token, and some more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DEVICE_KIND_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    BASE_SECONDS_FIELD_NUMBER: _builtins.int
+    GENERATION_TOKENS_FIELD_NUMBER: _builtins.int
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    device_kind: _builtins.str
+    """The kind of the device that they move to."""
+    seconds_per_token: _builtins.float
+    """Seconds per token of prompts and answers, of all generations that move together."""
+    base_seconds: _builtins.float
+    """Seconds that it takes besides."""
+    generation_tokens: _builtins.float
+    """Tokens that a generation is expected to have when it moves."""
+    migrations: _builtins.int
+    """Migrations that have taught it."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        device_kind: _builtins.str = ...,
+        seconds_per_token: _builtins.float = ...,
+        base_seconds: _builtins.float = ...,
+        generation_tokens: _builtins.float = ...,
+        migrations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_seconds", b"base_seconds", "device_kind", b"device_kind", "digest", b"digest", "generation_tokens", b"generation_tokens", "migrations", b"migrations", "seconds_per_token", b"seconds_per_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrationEstimate: _TypeAlias = MigrationEstimate  # noqa: Y015

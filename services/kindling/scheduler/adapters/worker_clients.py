@@ -60,7 +60,7 @@ class GrpcWorkers:
             with remote_errors(worker.worker_id):
                 async for message in call:
                     if message.HasField("moved"):
-                        yield GenerationMoved(message.moved.generation_id)
+                        yield GenerationMoved(message.moved.generation_id, sum(message.moved.round_tokens))
                     elif message.HasField("stayed"):
                         yield GenerationStayed(message.stayed.generation_id, message.stayed.message)
         finally:

@@ -3,8 +3,9 @@
 import math
 
 _NOISE = 0.1  # of an outcome, relative
-_PRIOR_SPREAD = 3.0  # how wrong the prior may be, relative
-_FORGETTING = 0.95
+_SURPRISE = 3.0  # standard deviations from which on an outcome is doubted
+_PRIOR_SPREAD = 10.0  # how wrong the prior may be, relative
+_FORGETTING = 0.9
 _LEAST_SECONDS = 1e-6
 _LEAST_VARIANCE = 1e-9
 
@@ -13,8 +14,9 @@ class LinearFit:
     """``seconds = slope * size + base``, neither coefficient negative.
 
     Recursive least squares with a prior and exponential forgetting (Åström and Wittenmark, Adaptive Control, 2nd ed.,
-    §2.2) of the *relative* error: each row is divided by its outcome, so that short ones count as much as long ones,
-    and an outcome that is far too long hardly counts. It forgets only while it is surer than the prior was. Both
+    §2.2) of the *relative* error: each row is divided by the geometric mean of estimate and outcome, so that short ones
+    count as much as long ones, and half of what was expected is as far off as twice as much. The further an outcome is
+    from what is nearly sure, the less it counts. It forgets only while it is surer than the prior was. Both
     coefficients are counted in units of the prior's, which must be positive.
     """
 
@@ -27,13 +29,19 @@ class LinearFit:
     def learn(self, size: float, seconds: float) -> None:
         """Take an outcome in; both are finite and not negative."""
         self.count += 1
-        outcome = max(seconds, _LEAST_SECONDS)
-        row = size * self._units[0] / outcome, self._units[1] / outcome
-        slope_gain, base_gain, gains = self._gains(row)
-        # An outcome that is far too short would count for much: no more than half of what was expected is believed.
-        error = max(-1.0, 1.0 - row[0] * self._state[0] - row[1] * self._state[1])
-        self._state = self._state[0] + slope_gain * error / gains, self._state[1] + base_gain * error / gains
-        self._learned(slope_gain, base_gain, gains)
+        (slope, base), (slope_variance, both, base_variance) = self._state, self._variance
+        scale = math.sqrt(max(seconds, _LEAST_SECONDS) * max(self.seconds(size), _LEAST_SECONDS))
+        slope_row, base_row = size * self._units[0] / scale, self._units[1] / scale
+        error = seconds / scale - slope_row * slope - base_row * base
+        slope_gain = slope_variance * slope_row + both * base_row
+        base_gain = both * slope_row + base_variance * base_row
+        spread = max(_NOISE**2 + slope_row * slope_gain + base_row * base_gain, (error / _SURPRISE) ** 2)
+        self._state = slope + slope_gain * error / spread, base + base_gain * error / spread
+        self._variance = _grown(
+            slope_variance - slope_gain * slope_gain / spread,
+            both - slope_gain * base_gain / spread,
+            base_variance - base_gain * base_gain / spread,
+        )
 
     def seconds(self, size: float) -> float:
         """Return what is expected: finite, not negative, and no less for a larger size."""
@@ -51,18 +59,11 @@ class LinearFit:
             slope, base = max(0.0, slope - base * both / base_variance), 0.0
         return slope * self._units[0], base * self._units[1]
 
-    def _gains(self, row: tuple[float, float]) -> tuple[float, float, float]:
-        slope_variance, both, base_variance = self._variance
-        slope_gain = slope_variance * row[0] + both * row[1]
-        base_gain = both * row[0] + base_variance * row[1]
-        return slope_gain, base_gain, _NOISE**2 + row[0] * slope_gain + row[1] * base_gain
 
-    def _learned(self, slope_gain: float, base_gain: float, gains: float) -> None:
-        """Be surer by what the row told, and a little less sure of what is older."""
-        slope_variance = max(_LEAST_VARIANCE, self._variance[0] - slope_gain * slope_gain / gains)
-        base_variance = max(_LEAST_VARIANCE, self._variance[2] - base_gain * base_gain / gains)
-        both = self._variance[1] - slope_gain * base_gain / gains
-        if max(slope_variance, base_variance) < _FORGETTING * _PRIOR_SPREAD**2:
-            slope_variance, both, base_variance = (one / _FORGETTING for one in (slope_variance, both, base_variance))
-        bound = math.sqrt(slope_variance * base_variance)  # rounding must not make it more than that
-        self._variance = slope_variance, min(max(both, -bound), bound), base_variance
+def _grown(slope_variance: float, both: float, base_variance: float) -> tuple[float, float, float]:
+    """Be a little less sure of what is older, and let rounding make nothing impossible."""
+    slope_variance, base_variance = max(slope_variance, _LEAST_VARIANCE), max(base_variance, _LEAST_VARIANCE)
+    if max(slope_variance, base_variance) < _FORGETTING * _PRIOR_SPREAD**2:
+        slope_variance, both, base_variance = (one / _FORGETTING for one in (slope_variance, both, base_variance))
+    bound = math.sqrt(slope_variance * base_variance)
+    return slope_variance, min(max(both, -bound), bound), base_variance

@@ -1,0 +1,14 @@
+"""How well estimates come true, as a metric."""
+
+from opentelemetry import metrics
+from opentelemetry.util.types import Attributes
+
+_error = metrics.get_meter(__name__).create_histogram(
+    "kindling.estimate.error", unit="1", description="Estimated over actual seconds, less one, without its sign"
+)
+
+
+def record_estimate_error(estimated_seconds: float, actual_seconds: float, attributes: Attributes) -> None:
+    """Compare an estimate with its outcome; one that took no time tells nothing."""
+    if actual_seconds > 0:
+        _error.record(abs(estimated_seconds / actual_seconds - 1.0), attributes)
