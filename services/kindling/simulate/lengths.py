@@ -106,9 +106,7 @@ class FittedLengths:
 
 STATED_LENGTHS: Final = {
     # Mean, 50th, 90th, 99th percentile, as counted over the data sets.
-    "sharegpt": StatedLengths(
-        "sharegpt", InverseCdf.fit(2340, 1730, 5696, 7434), InverseCdf.fit(439, 415, 834, 998)
-    ),
+    "sharegpt": StatedLengths("sharegpt", InverseCdf.fit(2340, 1730, 5696, 7434), InverseCdf.fit(439, 415, 834, 998)),
     "gsm8k": StatedLengths("gsm8k", InverseCdf.fit(55, 51, 82, 120), InverseCdf.fit(121, 111, 192, 286)),
 }
 """ShareGPT's conversations of several turns; GSM8K's training questions and their reference answers."""

@@ -9,7 +9,7 @@ from kindling.simulate.device_kinds import DeviceKind, device_kind
 BYTES_PER_NUMBER: Final = 2
 """Weights, keys and values in half precision."""
 DECODE_EFFICIENCY: Final = 0.7
-"""Assumed share of the memory's bandwidth that decoding reaches: engines are seen between 0.6 and 0.8 at small batches."""
+"""Assumed share of the memory's bandwidth that decoding reaches; engines reach 0.6 to 0.8 at small batches."""
 PREFILL_EFFICIENCY: Final = 0.5
 """Assumed share of the peak operations that prefilling reaches: matrix products of some hundred rows and more."""
 WEIGHTS_SHARE: Final = 0.9
@@ -89,7 +89,7 @@ def model_profile(name: str, device: str) -> ModelProfile:
 
 
 def derive(architecture: Architecture, device: DeviceKind) -> ModelProfile:
-    """Derive the speeds: decoding reads every weight once per token, prefilling takes 2 operations per weight and token.
+    """Derive the speeds: decoding reads every weight once a token, prefilling takes 2 operations per weight and token.
 
     Devices that share a model are taken to add up; what they lose to talking is within the assumed efficiencies.
     """

@@ -9,9 +9,9 @@ from kindling.platform.errors import InvalidArgumentError
 
 
 def shares(models: int, zipf: float) -> NDArray[np.float64]:
-    """Return the models' shares of the requests, most popular first: rank r gets as much as r to the power of -``zipf``.
+    """Return the models' shares of the requests, most popular first; they sum to 1.
 
-    An exponent of 0 is even. They sum to 1.
+    Rank r gets as much as r to the power of -``zipf``: an exponent of 0 is even.
 
     Raises InvalidArgumentError NO_MODELS or ZIPF_EXPONENT_INVALID.
     """
@@ -25,11 +25,12 @@ def shares(models: int, zipf: float) -> NDArray[np.float64]:
 
 
 def impose(requests: int, models: int, zipf: float, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return the index of a model for each request: striped (``i % models``) if even, else drawn by popularity.
+    """Return the index of a model for each request, drawn by popularity.
+
+    Drawn also where it is even. Striping requests (``i % models``) would give every model the sum of so many gaps for
+    its own, which is almost regular: the hour of conversation over 32 models has a coefficient of variation of 1.1 as
+    one service and of 0.3 striped, and whatever predicts arrivals would look too good.
 
     Raises InvalidArgumentError NO_MODELS or ZIPF_EXPONENT_INVALID.
     """
-    popularity = shares(models, zipf)
-    if zipf == 0:
-        return np.arange(requests) % models
-    return rng.choice(models, size=requests, p=popularity)
+    return rng.choice(models, size=requests, p=shares(models, zipf))

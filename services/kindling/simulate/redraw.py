@@ -8,6 +8,9 @@ Two things that a naive redraw gets wrong at a CV of 8. Gaps are often longer th
 would cut them; here a gap that is not over goes on at the next window's rate. And gaps that begin with an arrival at 0
 bring (CV² - 1) / 2 requests too many per model, 31 of them; here the beginning is an ordinary moment, so that the
 number of requests has the right mean.
+
+What is reached is for `Workload.gap_cv` to say. A trace whose own rate comes and goes adds to it: the hour of code
+completion, whose minutes have from 0 to 632 requests, reaches 2.3 and more where a CV of 1 was asked for.
 """
 
 import math
@@ -77,8 +80,8 @@ def redraw(
 def _renewals(expected: float, cv: float, rng: np.random.Generator) -> Floats:
     """Arrivals at a mean rate of 1 from 0 to ``expected``.
 
-    At an ordinary moment, one stands in a gap that is likelier the longer it is, a Gamma of one more shape, and anywhere
-    within it: the number of arrivals then has exactly the mean ``expected`` (the equilibrium renewal process).
+    At an ordinary moment, one stands in a gap that is likelier the longer it is, a Gamma of one more shape, and
+    anywhere within it: the number of arrivals then has exactly the mean ``expected`` (the equilibrium renewal process).
     """
     shape, scale = 1 / cv**2, cv**2
     passed = np.array([rng.random() * rng.gamma(shape + 1, scale)])
@@ -93,7 +96,7 @@ def _trace_clock(trace: Trace, duration_seconds: float) -> _Clock:
     _require(
         0 < duration_seconds <= length,
         "DURATION_INVALID",
-        f"The duration is {duration_seconds} s, but {trace.name} lasts {length} s: give one above 0 and not above that.",
+        f"The duration is {duration_seconds} s, but {trace.name} lasts {length} s: give one above 0, up to that.",
     )
     edges = np.append(np.arange(0, duration_seconds, WINDOW_SECONDS), duration_seconds)
     counts, _ = np.histogram([request.at_seconds for request in trace.requests], edges)

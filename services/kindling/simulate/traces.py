@@ -20,9 +20,7 @@ COLUMNS: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 TICKS_PER_SECOND: Final = 10**7
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMESTAMP: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?(?:Z|\+00:00)?", re.ASCII
-)
+_TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?(?:Z|\+00:00)?", re.ASCII)
 _COUNT: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -80,9 +78,7 @@ def parse_trace(name: str, content: bytes) -> Trace:
         raise _malformed(name, 2, COLUMNS[0], "there is no request")
     rows.sort(key=lambda row: row[0])
     first = rows[0][0]
-    return Trace(
-        name, tuple(TracedRequest((ticks - first) / TICKS_PER_SECOND, *tokens) for ticks, *tokens in rows)
-    )
+    return Trace(name, tuple(TracedRequest((ticks - first) / TICKS_PER_SECOND, *tokens) for ticks, *tokens in rows))
 
 
 def _text(name: str, content: bytes) -> str:
@@ -91,7 +87,9 @@ def _text(name: str, content: bytes) -> str:
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise _malformed(name, 1, COLUMNS[0], f"this is not a CSV file, nor one compressed with gzip: {error}") from error
+        raise _malformed(
+            name, 1, COLUMNS[0], f"this is not a CSV file, nor one compressed with gzip: {error}"
+        ) from error
 
 
 def _places(name: str, header: str) -> list[int]:

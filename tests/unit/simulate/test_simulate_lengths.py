@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kindling.platform.errors import NotFoundError
 from kindling.simulate.lengths import STATED_LENGTHS, FittedLengths, InverseCdf, Lengths, StatedLengths, lengths_named
 
-# Mean, 50th, 90th and 99th percentile of the prompts and of the outputs, as /traces/README.md states them.
+# Mean, 50th, 90th and 99th percentile of the prompts and of the outputs, as counted over the data sets.
 STATED = {
     "azure-conv": ((1155, 1020, 2734, 4142), (211, 129, 424, 601)),
     "azure-code": ((2048, 1469, 5188, 7436), (28, 13, 55, 251)),

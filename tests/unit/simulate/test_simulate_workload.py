@@ -51,10 +51,12 @@ def test_arrivals_are_by_time_and_for_listed_models() -> None:
 
 
 def test_replay_keeps_times_and_lengths() -> None:
-    trace = Trace("t", tuple(TracedRequest(float(at), 10 + at, 20 + at) for at in range(5)))
+    trace = Trace("t", tuple(TracedRequest(float(at), 10 + at, 20 + at) for at in range(50)))
     replayed = replay(trace, ("a", "b"), zipf=0, seed=1)
-    assert replayed.arrivals == tuple(Arrival(at, "ab"[at % 2], 10 + at, 20 + at) for at in range(5))
-    assert (replayed.models, replayed.duration_seconds) == (("a", "b"), 4.0)
+    kept = [(one.at_seconds, one.prompt_tokens, one.output_tokens) for one in replayed.arrivals]
+    assert kept == [(one.at_seconds, one.prompt_tokens, one.output_tokens) for one in trace.requests]
+    assert {one.model for one in replayed.arrivals} == {"a", "b"}
+    assert (replayed.models, replayed.duration_seconds) == (("a", "b"), 49.0)
 
 
 def test_replay_of_an_hour_over_32_models() -> None:
@@ -64,6 +66,7 @@ def test_replay_of_an_hour_over_32_models() -> None:
     counts = Counter(one.model for one in replayed.arrivals)
     reached = [counts[model] / len(replayed.arrivals) for model in MODELS]
     assert reached == pytest.approx(shares(32, 1.0).tolist(), abs=0.01)
+    assert 1 < replayed.gap_cv < 1.2  # as irregular as the service was
     assert replay(trace, MODELS, zipf=1.0, seed=1) == replayed
     assert replay(trace, MODELS, zipf=1.0, seed=2) != replayed
 
