@@ -80,9 +80,9 @@ class Client:
         with remote_errors("scheduler"):
             await self.cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id))
 
-    async def status(self) -> Any:
+    async def status(self, **what: bool) -> Any:
         with remote_errors("scheduler"):
-            return await self.cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest())
+            return await self.cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(**what))
 
     async def deploy(self, name: str, source: str = "file:///models/m", **settings: Any) -> Any:
         request = model_pb2.DeployModelRequest(
@@ -134,9 +134,10 @@ class Cluster:
     async def add_node(self, node_id: str) -> FakeStorage:
         return await self._stack.enter_async_context(served_storage(self.etcd, self.prefix, FakeStorage(node_id)))
 
-    async def add_model(self, name: str, digest: str = "blake3:m", **settings: Any) -> None:
+    async def add_model(self, name: str, digest: str = "blake3:m", total_bytes: int = 1000, **settings: Any) -> None:
         """Write a model as an earlier leader would have; for before the scheduler starts."""
-        model = model_pb2.Model(name=name, checkpoint=checkpoint(digest), settings=model_pb2.ModelSettings(**settings))
+        packed = checkpoint(digest, total_bytes)
+        model = model_pb2.Model(name=name, checkpoint=packed, settings=model_pb2.ModelSettings(**settings))
         await self.etcd.put(model_key(self.prefix, name), encode_record(state_pb2.ModelRecord(model=model)))
 
     async def add_instance(self, instance_id: str, worker_id: str, state: Any, digest: str = "blake3:m") -> None:

@@ -36,8 +36,9 @@ class FakeInstance:
 class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
     """Starts, handovers and stops succeed at once unless they are held; `errors` are what the next starts fail with.
 
-    What is started is loaded at once unless `loading` is set before. Generations move to the worker at the target's
-    address among `peers`, but for those that are `staying`.
+    What is started is loaded at once unless `loading` is set before; every load reads `read_bytes` from the SSD in
+    `read_seconds`. Generations move to the worker at the target's address among `peers`, in rounds of `round_tokens`,
+    but for those that are `staying`.
     """
 
     def __init__(self, worker_id: str, slots: int = 1) -> None:
@@ -49,6 +50,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.released = asyncio.Event()
         self.released.set()
         self.loading = False
+        self.read_bytes, self.read_seconds = 10, 0.1
         self.start_calls: list[str] = []
         self.stop_calls: list[str] = []
         self.stops_released = asyncio.Event()
@@ -57,6 +59,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.migrate_calls: list[Any] = []
         self.migrate_errors: list[KindlingError] = []
         self.staying: set[str] = set()
+        self.round_tokens: list[int] = []
         self.handovers_released = asyncio.Event()
         self.handovers_released.set()
         self.address = ""
@@ -111,7 +114,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         await self.released.wait()
         instance.state = cluster_pb2.INSTANCE_STATE_READY
         self.note()
-        yield inference_pb2.StartInstanceResponse(ready=_report(complete=not self.loading))
+        yield inference_pb2.StartInstanceResponse(ready=self._report())
 
     async def StopInstance(self, request: Any, _context: Any) -> Any:
         self.stop_calls.append(request.instance_id)
@@ -136,7 +139,8 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
             peer.instances[request.target_instance_id].generations.add(name)
             self.note()
             peer.note()
-            yield inference_pb2.MigrateInstanceResponse(moved=inference_pb2.GenerationMoved(generation_id=name))
+            moved = inference_pb2.GenerationMoved(generation_id=name, round_tokens=self.round_tokens)
+            yield inference_pb2.MigrateInstanceResponse(moved=moved)
         for name in sorted(source.generations & self.staying):
             stayed = inference_pb2.GenerationStayed(generation_id=name, reason="TOO_LONG", message="it is too long")
             yield inference_pb2.MigrateInstanceResponse(stayed=stayed)
@@ -160,16 +164,16 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 
     def _report_of(self, instance: FakeInstance) -> checkpoint_pb2.LoadReport | None:
         is_ready = instance.state == cluster_pb2.INSTANCE_STATE_READY
-        return _report(complete=not self.loading) if is_ready else None
+        return self._report() if is_ready else None
 
-
-def _report(*, complete: bool) -> checkpoint_pb2.LoadReport:
-    traffic = checkpoint_pb2.TierTraffic(**{"from": checkpoint_pb2.TIER_SSD}, bytes=10, seconds=0.1)
-    if not complete:
-        return checkpoint_pb2.LoadReport(init_seconds=0.01, total_seconds=0.02)
-    return checkpoint_pb2.LoadReport(
-        traffic=[traffic], load_seconds=0.1, init_seconds=0.01, total_seconds=0.11, complete=True
-    )
+    def _report(self) -> checkpoint_pb2.LoadReport:
+        if self.loading:
+            return checkpoint_pb2.LoadReport(init_seconds=0.01, total_seconds=0.02)
+        seconds = self.read_seconds
+        read = checkpoint_pb2.TierTraffic(bytes=self.read_bytes, seconds=seconds, **{"from": checkpoint_pb2.TIER_SSD})
+        return checkpoint_pb2.LoadReport(
+            traffic=[read], load_seconds=seconds, init_seconds=0.01, total_seconds=seconds + 0.01, complete=True
+        )
 
 
 class FakeStorage(storage_pb2_grpc.StorageServiceServicer):

@@ -43,7 +43,7 @@ def bars(counts: Sequence[int]) -> str:
 
 
 def _qualities(estimates: cluster_pb2.Estimates) -> RenderableType:
-    shown = table("estimate", "from", "node", "count", "median error", "P90 error", "too short … too long")
+    shown = table("estimate", "from", "node", "count", "median error", "P90 error", "too low … too high")
     for one in estimates.qualities:
         counts = [bucket.count for bucket in one.histogram]
         shown.add_row(
@@ -55,13 +55,13 @@ def _qualities(estimates: cluster_pb2.Estimates) -> RenderableType:
             f"{one.p90_error:.1%}",
             f"│{bars(counts)}│",
         )
-    bounds = [bucket.upper_bound for bucket in estimates.qualities[0].histogram][:-1] if estimates.qualities else []
+    bounds = [bucket.upper_bound for bucket in estimates.qualities[0].histogram][:-1]
     legend = ", ".join(f"{bound:+.0%}" if bound else "0" for bound in bounds)
-    return Group(shown, f"[dim]the columns end at an error of {legend}, and the last at none[/]") if bounds else shown
+    return Group(shown, f"[dim]the columns end at an error of {legend}, and the last at none[/]")
 
 
 def _links(estimates: cluster_pb2.Estimates) -> Table:
-    shown = table("node", "tier", "measured at start", "expected", "loads")
+    shown = table("node", "tier", "measured", "expected", "loads")
     for one in estimates.links:
         measured, expected = format_rate(one.measured_bytes_per_second), format_rate(one.bytes_per_second)
         shown.add_row(escape(one.node_id), tier_name(one.tier), measured, expected, str(one.loads))

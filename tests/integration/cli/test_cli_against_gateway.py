@@ -69,7 +69,11 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
             raise UnavailableError("no scheduler leads", reason="NO_LEADER", retry_after_seconds=2)
         worker = cluster_pb2.WorkerSummary(worker_id="node-1/worker-0", address="10.0.0.1:7000")
         node = cluster_pb2.NodeStatus(node_id="node-1", workers=[worker])
-        return cluster_pb2.GetClusterStatusResponse(leader_id="scheduler-0", nodes=[node])
+        seen = cluster_pb2.GetClusterStatusResponse(leader_id="scheduler-0", nodes=[node])
+        if request.include_estimates:
+            init = cluster_pb2.InitEstimate(digest="blake3:abc", device_kind="cpu", seconds=0.5, starts=7)
+            seen.estimates.CopyFrom(cluster_pb2.Estimates(inits=[init]))
+        return seen
 
 
 class Generation(generation_pb2_grpc.GenerationServiceServicer):
@@ -166,6 +170,15 @@ def test_evict_names_the_tier(gateway):
 def test_status_names_the_leader(gateway):
     result = runner.invoke(app, ["status"])
     assert (result.exit_code, "scheduler-0 leads" in result.stdout) == (0, True)
+
+
+def test_status_shows_estimates_when_asked(gateway):
+    result = runner.invoke(app, ["status", "--estimates"])
+    assert result.exit_code == 0
+    assert "scheduler-0 leads" in result.stdout
+    assert "abc" in result.stdout
+    assert "500 ms" in result.stdout
+    assert "node-1" not in result.stdout
 
 
 def test_a_cluster_that_answers_but_cannot_serve_is_a_failure_and_not_unreachable(gateway):
