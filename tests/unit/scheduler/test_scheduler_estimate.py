@@ -224,3 +224,4 @@ def test_a_start_from_parked_tells_how_long_such_starts_take_and_nothing_about_b
     assert seconds(view, "n/w0") == pytest.approx(0.5)
     view.apply_report(WorkerReport("n/w0", parked=(ParkedCheckpoint(MODEL.checkpoint.digest, 10 * GB),)), 0.2)
     assert seconds(view, "n/w0") == pytest.approx(0.004)
+    assert list(view.experience.bandwidths.learned(view.nodes["n"])) == []

@@ -28,15 +28,17 @@ class Estimate:
     load_seconds: float
     init_seconds: float
     source: Tier | None
+    dispatch_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """The startup time: the model is built while its weights arrive, once the loads before it are over.
+        """The startup time: the worker is told, and builds the model while its weights arrive, once the loads before it
+        are over.
 
         It ends with the last chunk, as ``Instance.startup_seconds`` does: generations are taken before that, but the
         first token goes through every layer.
         """
-        return self.queue_seconds + max(self.load_seconds, self.init_seconds)
+        return self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, self.init_seconds)
 
 
 def estimate(
@@ -55,6 +57,7 @@ def estimate(
         load_seconds=load_seconds,
         init_seconds=learned.init_seconds(checkpoint, worker) or assumptions.init_seconds,
         source=max(own.missing, default=None),
+        dispatch_seconds=learned.dispatch_seconds,
     )
 
 

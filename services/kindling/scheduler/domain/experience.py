@@ -4,6 +4,7 @@ All of it is soft: a new leader has the storage managers' and workers' own measu
 and learns the rest again.
 """
 
+import math
 from dataclasses import dataclass
 
 from kindling.scheduler.domain.bandwidths import Bandwidths
@@ -34,6 +35,12 @@ class Experience:
         self.handovers = Handovers()
         self.record = TrackRecord()
         self._unparks: dict[tuple[str, str], LearnedRate] = {}
+        self._dispatches = LearnedRate()
+
+    @property
+    def dispatch_seconds(self) -> float:
+        """Seconds from a decision until it is recorded, the worker asked and the checkpoint opened there."""
+        return self._dispatches.value() or 0.0
 
     def init_seconds(self, checkpoint: Checkpoint, worker: Worker) -> float | None:
         """Seconds that building a model takes: its own, those of models like it, those of the worker's small one."""
@@ -51,9 +58,11 @@ class Experience:
             return
         if before is None and not _was_parked(report):
             self._hear_init(report.init_seconds, place)
+            self._hear_dispatch(instance, report)
         if report.complete and not (before and before.complete):
             self._hear_startup(instance, place)
-            self._hear_load(report, place)
+            if not _was_parked(report):
+                self._hear_load(report, place)
 
     def hear_migration(self, source: Instance, target: Worker, generations: int, tokens: int, seconds: float) -> None:
         """Learn how long an instance's generations took to move."""
@@ -66,17 +75,26 @@ class Experience:
         prior = place.worker.init_seconds or seconds
         self.builds.learn(place.checkpoint, place.worker.device_kind, seconds, prior)
 
+    def _hear_dispatch(self, instance: Instance, report: LoadReport) -> None:
+        """Learn what neither the load nor the build took; a start that read anything before it was ready tells less."""
+        before_asked = instance.ready_at - instance.started_at - report.total_seconds
+        opening = (
+            report.total_seconds - report.init_seconds if not any(part.seconds for part in report.traffic) else 0.0
+        )
+        if before_asked < math.inf:
+            self._dispatches.add(max(0.0, before_asked) + max(0.0, opening))
+
     def _hear_startup(self, instance: Instance, place: Place) -> None:
-        took = instance.startup_seconds
-        if took is not None and instance.estimated_seconds > 0:
-            tier = instance.slowest_tier
+        took, tier = instance.startup_seconds, instance.slowest_tier
+        if took is None or took == math.inf:
+            return
+        if instance.estimated_seconds > 0:
             self.record.note(EstimateKind.STARTUP, place.node.node_id, instance.estimated_seconds, took, tier)
+        if tier is Tier.GPU:
+            key = place.checkpoint.digest, place.worker.device_kind
+            self._unparks.setdefault(key, LearnedRate()).add(took)
 
     def _hear_load(self, report: LoadReport, place: Place) -> None:
-        if _was_parked(report):
-            key = place.checkpoint.digest, place.worker.device_kind
-            self._unparks.setdefault(key, LearnedRate()).add(report.total_seconds)
-            return
         for part in report.traffic:
             self._hear_traffic(part.source, part.bytes, part.seconds, place)
         if _crossed_to_device(report, place.worker):

@@ -91,8 +91,9 @@ class Planner:
         news = []
         for instance in self.view.instances_on(worker_id):
             report = link.loaded(instance.instance_id)
-            if report is not None and instance.is_loading:
-                news.append(replace(instance, report=report))
+            if report is not None and instance.report is not None and instance.is_loading:
+                later = max(0.0, report.total_seconds - instance.report.total_seconds)
+                news.append(replace(instance, report=report, loaded_at=instance.ready_at + later))
                 self.view.put_instance(news[-1], now)
                 self.troubles.clear(instance.model)
         return news

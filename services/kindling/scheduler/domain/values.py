@@ -164,7 +164,8 @@ class LoadProgress:
 class Instance:
     """One model in one worker. ``create_time`` is seconds since the epoch, other times are on the monotonic clock.
 
-    ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready.
+    ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready;
+    ``loaded_at`` is when its last chunk was, if that was after it was ready.
     """
 
     instance_id: str
@@ -176,6 +177,7 @@ class Instance:
     estimated_seconds: float = 0.0
     started_at: float = NEVER
     ready_at: float = NEVER
+    loaded_at: float = NEVER
     report: LoadReport | None = None
     source: Tier | None = None
 
@@ -202,7 +204,7 @@ class Instance:
         """
         if self.report is None or not self.report.complete:
             return None
-        return max(self.report.total_seconds, self.ready_at - self.started_at)
+        return max(self.report.total_seconds, max(self.ready_at, self.loaded_at) - self.started_at)
 
 
 @dataclass(frozen=True, slots=True)
