@@ -128,7 +128,6 @@ def _worker(status: WorkerStatus) -> cluster_pb2.WorkerSummary:
 
 def _instance(status: InstanceStatus) -> cluster_pb2.InstanceStatus:
     instance = status.instance
-    report = instance.report
     return cluster_pb2.InstanceStatus(
         instance_id=instance.instance_id,
         model=instance.model,
@@ -136,7 +135,7 @@ def _instance(status: InstanceStatus) -> cluster_pb2.InstanceStatus:
         state=STATE_TO_WIRE[instance.state],
         generations=status.generations,
         estimated_seconds=instance.estimated_seconds,
-        startup_seconds=report.total_seconds if report and report.complete else 0.0,
+        startup_seconds=instance.startup_seconds or 0.0,
         idle_seconds=status.idle_seconds,
         **{"from": tier_to_wire(instance.slowest_tier)},
     )

@@ -603,7 +603,7 @@ class InstanceStatus(_message.Message):
     estimated_seconds: _builtins.float
     """Seconds that the scheduler expected its start to take."""
     startup_seconds: _builtins.float
-    """Seconds that its start took, to the last chunk; 0 while starting or loading."""
+    """Seconds that its start took, from the decision to the last chunk; 0 while starting or loading."""
     idle_seconds: _builtins.float
     """Seconds without work; 0 while busy."""
     def __init__(

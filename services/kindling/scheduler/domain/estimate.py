@@ -93,6 +93,6 @@ def _load_seconds(view: ClusterView, load: Load, worker: Worker, assumptions: As
 
 def _path_bandwidth(view: ClusterView, worker: Worker, source: Tier, assumptions: Assumptions) -> float:
     """Bytes per second of the slowest tier from ``source`` up to the device."""
-    node, bandwidths = view.nodes[worker.node_id], view.experience.bandwidths
-    path = (tier for tier in Tier if worker.device_tier < tier <= source)
-    return min(bandwidths.known(node, tier) or assumptions.bandwidth_bytes_per_second[tier] for tier in path)
+    node, device, bandwidths = view.nodes[worker.node_id], worker.device_tier, view.experience.bandwidths
+    assumed = assumptions.bandwidth_bytes_per_second
+    return min(bandwidths.known(node, tier) or assumed[tier] for tier in Tier if device < tier <= source)

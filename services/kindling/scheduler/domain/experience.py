@@ -7,7 +7,7 @@ and learns the rest again.
 import math
 from dataclasses import dataclass
 
-from kindling.scheduler.domain.bandwidths import Bandwidths
+from kindling.scheduler.domain.bandwidths import MIN_SAMPLE_BYTES, Bandwidths
 from kindling.scheduler.domain.builds import Builds
 from kindling.scheduler.domain.handovers import Handovers
 from kindling.scheduler.domain.rates import LearnedRate
@@ -78,9 +78,8 @@ class Experience:
     def _hear_dispatch(self, instance: Instance, report: LoadReport) -> None:
         """Learn what neither the load nor the build took; a start that read anything before it was ready tells less."""
         before_asked = instance.ready_at - instance.started_at - report.total_seconds
-        opening = (
-            report.total_seconds - report.init_seconds if not any(part.seconds for part in report.traffic) else 0.0
-        )
+        has_read = any(part.seconds for part in report.traffic)
+        opening = 0.0 if has_read else report.total_seconds - report.init_seconds
         if before_asked < math.inf:
             self._dispatches.add(max(0.0, before_asked) + max(0.0, opening))
 
@@ -102,7 +101,7 @@ class Experience:
 
     def _hear_traffic(self, tier: Tier, size_bytes: int, seconds: float, place: Place) -> None:
         foreseen = self.bandwidths.known(place.node, tier)
-        if foreseen:
+        if foreseen and size_bytes >= MIN_SAMPLE_BYTES:
             self.record.note(EstimateKind.LOAD, place.node.node_id, size_bytes / foreseen, seconds, tier)
         self.bandwidths.learn(place.node.node_id, tier, size_bytes, seconds)
 

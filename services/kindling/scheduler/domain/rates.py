@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Iterator
 
 _WINDOW = 8
 _DECAY = 0.75
@@ -18,20 +19,27 @@ class LearnedRate:
     def __init__(self) -> None:
         self.count = 0
         self._samples: deque[tuple[float, float]] = deque(maxlen=_WINDOW)  # (value, weight), the newest first
+        self._medians: dict[float | None, float] = {}  # by prior: asked for far more often than samples come
 
     def add(self, value: float, weight: float = 1.0) -> None:
         """Take a sample in; ``value`` is finite and not negative, ``weight`` at most 1."""
         self.count += 1
         self._samples.appendleft((value, min(weight, 1.0)))
+        self._medians.clear()
 
     def value(self, prior: float | None = None) -> float | None:
         """Return what is believed; the prior if there is no sample, and none if there is no prior either."""
         if not self._samples:
             return prior
-        weighed = [(value, weight * _DECAY**age) for age, (value, weight) in enumerate(self._samples)]
+        if prior not in self._medians:
+            self._medians = {prior: _median(sorted(self._weighed(prior)))}
+        return self._medians[prior]
+
+    def _weighed(self, prior: float | None) -> Iterator[tuple[float, float]]:
+        for age, (value, weight) in enumerate(self._samples):
+            yield value, weight * _DECAY**age
         if prior is not None:
-            weighed.append((prior, _PRIOR_WEIGHT))
-        return _median(sorted(weighed))
+            yield prior, _PRIOR_WEIGHT
 
 
 def _median(weighed: list[tuple[float, float]]) -> float:

@@ -92,7 +92,10 @@ class Node:
 
     def measured_bandwidth(self, tier: Tier) -> float:
         """Bytes per second out of a tier as the storage manager measured them; 0 if it has not."""
-        return next((use.bandwidth_bytes_per_second for use in self.tiers if use.tier is tier), 0.0)
+        for use in self.tiers:
+            if use.tier is tier:
+                return use.bandwidth_bytes_per_second
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
