@@ -143,6 +143,37 @@ async def test_a_resumed_generation_outlives_a_refusal_of_the_scheduler():
         assert len(on.scheduler.asked) == 3
 
 
+FULL = ResourceExhaustedError("full", reason="QUEUE_FULL")
+
+
+async def test_a_resumed_generation_waits_while_queues_are_full():
+    """Far more often than it has attempts: to be refused costs none."""
+    async with stage({"a": [[Emit(4), Die()]]}) as on:
+        on.scheduler.refusals = [None, *[FULL] * 20]
+        steps = await on.play()
+        assert tokens_of(steps) == WHOLE
+        assert moves_of(steps) == [("RESUMED", "a", "b", 4)]
+        assert on.scheduler.asked == [frozenset(), *[frozenset("a")] * 21]
+
+
+async def test_a_resumed_generation_does_not_wait_for_room_for_ever():
+    async with stage({"a": [[Emit(4), Die()]]}, limits=ResumeLimits(room_seconds=10)) as on:
+        on.scheduler.refusals = [None, *[FULL] * 1000]
+        began = on.clock.now()
+        with pytest.raises(ResourceExhaustedError) as caught:
+            await on.play()
+        assert caught.value is FULL
+        assert 10 <= on.clock.now() - began <= 12
+
+
+async def test_a_full_queue_before_the_first_place_is_the_answer():
+    async with stage({}) as on:
+        on.scheduler.refusals = [FULL]
+        with pytest.raises(ResourceExhaustedError):
+            await on.play()
+        assert len(on.scheduler.asked) == 1
+
+
 async def test_a_refusal_before_the_first_place_is_the_answer():
     async with stage({}) as on:
         on.scheduler.refusals = [UnavailableError("nobody there", reason="NO_WORKERS")]
