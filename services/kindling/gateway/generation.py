@@ -87,6 +87,7 @@ class Generations:
             self._clock,
             avoid=avoid,
             silence_seconds=self._limits.silence_seconds,
+            hung_seconds=self._limits.hung_seconds,
             may_hedge=lambda: self._shared.take(self._clock.now()),
         )
 

@@ -40,6 +40,9 @@ class GatewaySettings(ServiceSettings):
     room_seconds: float = Field(
         default=60.0, ge=0, description="how long a generation that has begun waits for room when queues are full"
     )
+    hung_seconds: float = Field(
+        default=60.0, gt=0, description="how long workers may all be silent before the generation ends with an error"
+    )
     queue_comment_seconds: float = Field(default=10.0, gt=0, description="pause between signs of life while waiting")
 
     @property
@@ -51,6 +54,7 @@ class GatewaySettings(ServiceSettings):
             per_second=self.resumes_per_second,
             silence_seconds=self.silence_seconds,
             room_seconds=self.room_seconds,
+            hung_seconds=self.hung_seconds,
         )
 
     @property

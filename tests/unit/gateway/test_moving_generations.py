@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from kindling.gateway import telemetry
 from kindling.gateway.domain.events import Granted, Queued, Starting, TokenBatch
 from kindling.gateway.domain.resume_budget import MOST_SAVED, ResumeLimits
-from kindling.platform.errors import InternalError, ResourceExhaustedError, UnavailableError
+from kindling.platform.errors import DeadlineExceededError, InternalError, ResourceExhaustedError, UnavailableError
 from support.gateway_scripts import (
     FOREVER,
     Die,
@@ -289,6 +289,33 @@ async def test_two_silent_workers_are_both_waited_for_if_there_is_no_third():
         steps = await on.play()
         assert tokens_of(steps) == WHOLE
         assert on.route == [("a", 0), ("b", 2)]
+
+
+@pytest.mark.parametrize("instances", ["a", "ab", "abc"])
+async def test_workers_that_are_all_silent_are_not_waited_for_for_ever(instances: str):
+    scripts = {name: [[Pause(FOREVER)]] * 100 for name in instances}
+    scripts["a"] = [[Emit(2), Pause(FOREVER)], *scripts["a"]]
+    async with stage(scripts, instances=instances) as on:
+        began = on.clock.now()
+        with pytest.raises(DeadlineExceededError) as caught:
+            await on.play()
+        assert caught.value.reason == "WORKERS_SILENT"
+        assert 60 <= on.clock.now() - began <= 75
+        assert len(on.generation.emitted) == 2
+
+
+async def test_a_place_that_is_found_late_still_has_its_time():
+    async with stage({"a": [[Emit(2), Pause(FOREVER)]], "b": [[Pause(10)]]}, instances="ab") as on:
+        acquire = on.scheduler.acquire
+
+        async def slow(generation, avoid):
+            if avoid:
+                await on.clock.sleep(200)
+            async for offer in acquire(generation, avoid):
+                yield offer
+
+        on.scheduler.acquire = slow
+        assert tokens_of(await on.play()) == WHOLE
 
 
 async def test_without_another_place_the_silent_worker_is_waited_for():

@@ -18,7 +18,7 @@ class ResumeLimits:
     """``attempts`` in a row per generation; over all, ``share`` of an attempt per request and ``per_second`` besides.
 
     A worker that is silent for ``silence_seconds`` is hedged; 0 never hedges. A generation that has begun waits
-    for room elsewhere for ``room_seconds``.
+    for room elsewhere for ``room_seconds``, and for workers that are all silent for ``hung_seconds``.
     """
 
     attempts: int = 3
@@ -26,6 +26,7 @@ class ResumeLimits:
     per_second: float = 10.0
     silence_seconds: float = 3.0
     room_seconds: float = 60.0
+    hung_seconds: float = 60.0
 
 
 class SharedBudget:
