@@ -73,12 +73,14 @@ def test_a_storm(movable, undisturbed, read) -> None:
     for asker in askers:
         asker.start()
     ends = time.monotonic() + SECONDS
-    while time.monotonic() < ends:
-        time.sleep(chance.uniform(0.5, 3.0))
-        weather.strike()
-    ended.set()
-    for asker in askers:
-        asker.join()
+    try:
+        while time.monotonic() < ends:
+            time.sleep(chance.uniform(0.5, 3.0))
+            weather.strike()
+    finally:
+        ended.set()
+        for asker in askers:
+            asker.join()
     moved = weather.log.count("moved")
     assert not wrong, f"seed {SEED}, after {weather.log}: {wrong[:3]}"
     assert min(answers) > 0

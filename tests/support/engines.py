@@ -18,7 +18,7 @@ from kindling.worker.ports import Engine, WeightSource
 torch.set_num_threads(1)
 
 VOCAB_SIZE = 199
-CONTEXT_LENGTH = 256
+CONTEXT_LENGTH = 512
 SLIDING_WINDOW = 17
 
 _SHAPE: dict[str, Any] = {

@@ -52,11 +52,11 @@ def test_preemption_and_a_tight_budget_change_no_token(tmp_path: Path, name: str
     kv_heads = getattr(model.config, "num_key_value_heads", model.config.num_attention_heads)
     per_token = 2 * 2 * kv_heads * 16 * 4
     engine = TransformersEngine(
-        DirectoryWeightSource(tmp_path), tmp_path, kv_budget_bytes=256 * per_token, max_batch_tokens=50
+        DirectoryWeightSource(tmp_path), tmp_path, kv_budget_bytes=512 * per_token, max_batch_tokens=50
     )
-    requests = [request(str(length), prompt_of(length), max_tokens=MAX_TOKENS) for length in (120, 110, 5, 200)]
+    requests = [request(str(length), prompt_of(length), max_tokens=MAX_TOKENS) for length in (250, 240, 5, 300)]
     outcome = run(engine, requests)
-    for length in (120, 110, 5, 200):
+    for length in (250, 240, 5, 300):
         assert tokens(outcome[str(length)]) == generate(model, prompt_of(length), MAX_TOKENS)
 
 

@@ -30,7 +30,7 @@ def engine_of(checkpoint: Path, kv_tokens: int, max_batch_tokens: int) -> Transf
 def random_request(chance: random.Random, number: int) -> GenerationRequest:
     return request(
         f"{number}",
-        prompt_of(chance.choice([1, 3, 20, 90, 126, 127, 128, 150]), number),
+        prompt_of(chance.choice([1, 3, 20, 200, 254, 255, 256, 290]), number),
         temperature=chance.choice([0.0, 0.8]),
         seed=number,
         top_p=chance.choice([0.9, 1.0]),
@@ -43,10 +43,10 @@ def test_a_storm_changes_no_token(checkpoint: Path, seed: int) -> None:
     chance = random.Random(seed)
     requests = [random_request(chance, number) for number in range(30)]
     expected = {
-        asked.generation_id: tokens(run(engine_of(checkpoint, 256, 512), [asked])[asked.generation_id])
+        asked.generation_id: tokens(run(engine_of(checkpoint, 512, 512), [asked])[asked.generation_id])
         for asked in requests
     }
-    engine = engine_of(checkpoint, chance.choice([256, 512, 640]), chance.choice([5, 16, 64]))
+    engine = engine_of(checkpoint, chance.choice([512, 1024, 1280]), chance.choice([5, 16, 64]))
     seen: dict[str, list[Token | Finished]] = {}
     preempted = 0
     waiting = list(requests)
@@ -73,14 +73,14 @@ def test_a_storm_changes_no_token(checkpoint: Path, seed: int) -> None:
 
 
 def test_a_generation_that_could_never_fit_is_refused(checkpoint: Path) -> None:
-    engine = engine_of(checkpoint, 128, 64)
+    engine = engine_of(checkpoint, 256, 64)
     with pytest.raises(ResourceExhaustedError, match="KV cache") as raised:
-        engine.add(request("x", prompt_of(100), max_tokens=29))
+        engine.add(request("x", prompt_of(200), max_tokens=57))
     assert raised.value.metadata == {
-        "needed_bytes": str(256 * KV_BYTES_PER_TOKEN),
-        "budget_bytes": str(128 * KV_BYTES_PER_TOKEN),
+        "needed_bytes": str(512 * KV_BYTES_PER_TOKEN),
+        "budget_bytes": str(256 * KV_BYTES_PER_TOKEN),
     }
-    assert len(tokens(run(engine, [request("x", prompt_of(100), max_tokens=28)])["x"])) == 28
+    assert len(tokens(run(engine, [request("x", prompt_of(200), max_tokens=56)])["x"])) == 56
 
 
 async def test_the_loop_streams_a_real_engines_tokens(checkpoint: Path) -> None:

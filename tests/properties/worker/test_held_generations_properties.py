@@ -14,7 +14,7 @@ from kindling.worker.ports import Engine
 from support.engines import CONTEXT_LENGTH, VOCAB_SIZE, prompt_of, request, run, tokens, write_model
 
 KV_BYTES_PER_TOKEN = 2 * 2 * 2 * 16 * 4
-LENGTHS = (3, 100, 125, 128)
+LENGTHS = (3, 200, 253, 256)
 TOKENS = 14
 STEPS = st.tuples(
     st.sampled_from(["step", "hold", "extend", "release", "replace"]), st.integers(0, 3), st.integers(0, 5)
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real(checkpoint: Path) -> Iterator[TransformersEngine]:
     """An engine with room for two or three of the four generations, so that they give way to each other."""
     engine = TransformersEngine(
-        DirectoryWeightSource(checkpoint), checkpoint, kv_budget_bytes=640 * KV_BYTES_PER_TOKEN, max_batch_tokens=48
+        DirectoryWeightSource(checkpoint), checkpoint, kv_budget_bytes=1280 * KV_BYTES_PER_TOKEN, max_batch_tokens=48
     )
     yield engine
     engine.close()

@@ -29,6 +29,15 @@ def test_pages_are_added_as_missing_and_given_back(tmp_path: Path) -> None:
     assert int((tmp_path / "nr_hugepages").read_text()) == 4
 
 
+def test_what_others_gave_back_while_it_is_mapped_is_not_kept_for_good(tmp_path: Path) -> None:
+    pages = counters(tmp_path, total=4, free=0)
+    pages.reserve(3 * HUGE_PAGE_BYTES)
+    # The other four were given back under somebody who maps them: they are counted until that ends.
+    (tmp_path / "surplus_hugepages").write_text("4\n")
+    pages.give_back()
+    assert int((tmp_path / "nr_hugepages").read_text()) == 0
+
+
 def test_nothing_is_asked_for_when_enough_is_free(tmp_path: Path) -> None:
     pages = counters(tmp_path, total=4, free=4)
     pages.reserve(HUGE_PAGE_BYTES)

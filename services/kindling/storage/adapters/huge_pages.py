@@ -47,7 +47,7 @@ class HugePages:
         left = self._predecessors()
         if left is not None and left.boot_id == _boot_id():
             self._before = left.before
-            self._added = min(left.added, max(0, self._read("nr_hugepages") - left.before))
+            self._added = min(left.added, max(0, self._kept() - left.before))
             log.info("huge_pages_adopted", pages=self._added)
 
     def reserve(self, size_bytes: int) -> None:
@@ -59,7 +59,7 @@ class HugePages:
         """Return what :meth:`reserve` added or :meth:`adopt` found."""
         if self._added:
             with self._alone():
-                self._write(max(0, self._read("nr_hugepages") - self._added))
+                self._write(max(0, self._kept() - self._added))
             self._added = 0
         if self._state_file is not None:
             self._state_file.unlink(missing_ok=True)
@@ -68,13 +68,13 @@ class HugePages:
         missing = -(-(size_bytes - self.free_bytes()) // HUGE_PAGE_BYTES)
         if missing <= 0:
             return
-        total = self._read("nr_hugepages")
+        total, kept = self._read("nr_hugepages"), self._kept()
         if not self._added:
-            self._before = total
+            self._before = kept
         earlier = self._added
         self._note(earlier + missing)  # first, since finding the pages takes a while in which we may be killed
         self._write(total + missing)
-        self._added = earlier + max(0, self._read("nr_hugepages") - total)
+        self._added = earlier + max(0, self._kept() - kept)
         self._note(self._added)
         log.info("huge_pages_reserved", pages=self._added - earlier, wanted=missing)
 
@@ -103,6 +103,10 @@ class HugePages:
     def _note(self, added: int) -> None:
         if self._state_file is not None:
             self._state_file.write_text(json.dumps(asdict(_Reservation(_boot_id(), self._before, added))))
+
+    def _kept(self) -> int:
+        """Pages that stay when they are free: those given back while somebody maps them are a surplus that goes."""
+        return max(0, self._read("nr_hugepages") - self._read("surplus_hugepages"))
 
     def _read(self, name: str) -> int:
         try:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from kindling.platform.errors import InternalError
-from kindling.worker.adapters.transformers_engine.kv_cache import KvCache, KvLayout
+from kindling.worker.adapters.transformers_engine.kv_cache import SMALLEST_CAPACITY, KvCache, KvLayout
 
 LAYOUT = KvLayout(layers=2, kv_heads=2, head_dim=4, dtype=torch.float32, device=torch.device("cpu"))
 CONTEXT = 600
@@ -32,7 +32,7 @@ def holds(cache: KvCache, owner: str, tokens: int) -> bool:
 
 def test_a_growing_generation_keeps_what_it_holds() -> None:
     cache = cache_of(4096)
-    for tokens in (1, 128, 129, 300, 513, 600):
+    for tokens in (1, SMALLEST_CAPACITY, SMALLEST_CAPACITY + 1, 300, 513, 600):
         assert cache.reserve("7", tokens)
         assert cache.arena("7").capacity >= tokens
         write(cache, "7", tokens)
@@ -43,12 +43,12 @@ def test_a_growing_generation_keeps_what_it_holds() -> None:
 
 
 def test_a_full_cache_says_no_and_changes_nothing() -> None:
-    cache = cache_of(256)
+    cache = cache_of(2 * SMALLEST_CAPACITY)
     assert cache.reserve("1", 100)
     assert cache.reserve("2", 100)
     assert not cache.reserve("3", 1)
-    assert not cache.reserve("1", 129)
-    assert cache.bytes_used == cache.bytes_allocated == 256 * PER_TOKEN
+    assert not cache.reserve("1", SMALLEST_CAPACITY + 1)
+    assert cache.bytes_used == cache.bytes_allocated == 2 * SMALLEST_CAPACITY * PER_TOKEN
     cache.release("2")
     assert cache.reserve("3", 1)
     cache.check_integrity({"1", "3"})
@@ -74,7 +74,7 @@ def test_a_leak_is_noticed() -> None:
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, CONTEXT)), max_size=60))
 @settings(deadline=None, max_examples=60, derandomize=True)
 def test_any_sequence_of_reservations_keeps_every_owners_data(moves: list[tuple[int, int]]) -> None:
-    cache = cache_of(2500)
+    cache = cache_of(5000)
     held: dict[str, int] = {}
     for number, tokens in moves:
         owner = str(number)

@@ -45,13 +45,19 @@ class Batcher:
     youngest that is held gives its cache up, else the youngest of all, and waits at the front, to be computed anew. The
     oldest that is not held never gives way to another, and nobody is taken in who could not finish alone, so somebody
     always advances, unless those at rest hold what those who wait need.
+
+    A step takes ``max_batch_tokens``, but no more than ``max_prompt_tokens_beside`` of prompts while others decode:
+    they wait for the whole step (Agrawal et al., "Sarathi-Serve", OSDI 2024).
     """
 
-    def __init__(self, cache: KvCache, *, max_batch_tokens: int, max_running: int) -> None:
+    def __init__(
+        self, cache: KvCache, *, max_batch_tokens: int, max_prompt_tokens_beside: int, max_running: int
+    ) -> None:
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self._cache = cache
         self._max_batch_tokens = max_batch_tokens
+        self._max_prompt_tokens_beside = max_prompt_tokens_beside
         self._max_running = min(max_running, max_batch_tokens)
         self._is_stuck = False
 
@@ -85,12 +91,10 @@ class Batcher:
         self._admit()
         admitted = len(self.running)
         chunks: dict[str, Chunk] = {}
-        budget = self._max_batch_tokens
-        for sequence in sorted(self.running, key=lambda sequence: sequence.pending > 1):
-            tokens = min(sequence.computable, budget)
-            if tokens > 0 and self._reserve(sequence, sequence.computed + tokens):
-                chunks[sequence.owner] = sequence.chunk(tokens)
-                budget -= tokens
+        decoding = [sequence for sequence in self.running if sequence.pending == 1]
+        joining = [sequence for sequence in self.running if sequence.pending > 1]
+        budget = self._take(chunks, decoding, self._max_batch_tokens)
+        self._take(chunks, joining, min(budget, self._max_prompt_tokens_beside) if chunks else budget)
         running = {sequence.owner for sequence in self.running}
         planned = [chunk for owner, chunk in chunks.items() if owner in running]
         # Who gave way just now, even to itself, may be let in at the next step.
@@ -116,6 +120,15 @@ class Batcher:
             if not self._cache.reserve(sequence.owner, len(sequence.progress.token_ids)):
                 return
             self.running.append(self.waiting.popleft())
+
+    def _take(self, chunks: dict[str, Chunk], sequences: list[Sequence], budget: int) -> int:
+        """Add what may be computed of ``sequences``, in order, to ``chunks``; return what is left of the budget."""
+        for sequence in sequences:
+            tokens = min(sequence.computable, budget)
+            if tokens > 0 and self._reserve(sequence, sequence.computed + tokens):
+                chunks[sequence.owner] = sequence.chunk(tokens)
+                budget -= tokens
+        return budget
 
     def _reserve(self, sequence: Sequence, tokens: int) -> bool:
         """Have room for ``tokens`` of a running generation; False if it had to give way."""

@@ -34,6 +34,8 @@ from kindling.worker.ports import StepEvent, WeightSource
 
 DEFAULT_KV_BUDGET_BYTES = 1 << 30
 DEFAULT_MAX_BATCH_TOKENS = 512
+CPU_PROMPT_TOKENS_BESIDE = 64
+"""A CPU computes tokens one after the other: 512 of them would be half a second for everybody who decodes."""
 DEFAULT_MAX_RUNNING = 256
 
 
@@ -78,7 +80,12 @@ class TransformersEngine:
             budget_bytes=kv_budget_bytes,
             block=layout.kv_block,
         )
-        self._batcher = Batcher(self._cache, max_batch_tokens=max_batch_tokens, max_running=max_running)
+        self._batcher = Batcher(
+            self._cache,
+            max_batch_tokens=max_batch_tokens,
+            max_prompt_tokens_beside=CPU_PROMPT_TOKENS_BESIDE if on.type == "cpu" else max_batch_tokens,
+            max_running=max_running,
+        )
         self._runner: Runner | None = Runner(model, self._cache, on, layout, parameters.settle)
         self._sequences: dict[str, Sequence] = {}
         self._complete: dict[str, Finished] = {}

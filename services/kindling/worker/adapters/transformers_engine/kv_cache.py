@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 
 from kindling.platform.errors import InternalError
 
-SMALLEST_CAPACITY = 128
+SMALLEST_CAPACITY = 256
 
 
 @dataclass(frozen=True, slots=True)
