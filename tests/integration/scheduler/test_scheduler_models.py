@@ -162,7 +162,7 @@ async def test_a_lease_that_is_about_to_end_is_waited_for(cluster: Cluster) -> N
     await client.deploy("m")
     storage.pinned_bytes = [100]
 
-    asking = asyncio.ensure_future(evict(client, "m", checkpoint_pb2.TIER_REMOTE))
+    asking = asyncio.ensure_future(client.evict("m", checkpoint_pb2.TIER_REMOTE))
     while not asking.done():
         cluster.clock.advance(0.1)
         await client.status()
