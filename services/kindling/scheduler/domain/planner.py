@@ -54,7 +54,7 @@ class Planner:
         return Grant(request, instance)
 
     def hold(self, request: Request, now: float) -> int:
-        """Put a request in line; returns how many are ahead. One that had a place before is in line however long that is.
+        """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
         Raises ResourceExhaustedError QUEUE_FULL, or the error with which the model's start just failed.
         """
