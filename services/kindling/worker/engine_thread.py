@@ -14,7 +14,7 @@ from kindling.worker.ports import Engine, StepEvent
 from kindling.worker.stream import GenerationStream
 
 COMPANION_SECONDS = 0.01
-"""How long a step waits, after a handover, for the next if one may come: just after, it would wait for the whole step."""
+"""How long a step waits, after a handover, for the next if one may come: else that would wait for the whole step."""
 
 Command = Callable[[], bool]
 T = TypeVar("T")
