@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -226,7 +227,11 @@ def terminal(gateway):
     """A terminal with `kindling chat m` in it: our end, and the process."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "kindling.cli.main", "chat", "m"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    # Whoever runs the tests in the background may have them, and all their children, ignore Ctrl-C.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=heeded
+    )
     os.close(theirs)
     yield ours, process
     process.kill()
