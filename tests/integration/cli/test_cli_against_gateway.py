@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
-from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -227,11 +226,10 @@ def terminal(gateway):
     """A terminal with `kindling chat m` in it: our end, and the process."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "kindling.cli.main", "chat", "m"]
-    # Whoever runs the tests in the background may have them, and all their children, ignore Ctrl-C.
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=heeded
-    )
+    # Whoever runs the tests in the background may have them, and all that they start, ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     yield ours, process
     process.kill()
