@@ -29,6 +29,8 @@ from support.scheduler_clock import ManualClock
 FOREVER = float("inf")
 TURNS = 200
 MOST_JUMPS = 2000
+TOTAL = 12
+EVERY_POSITION = range(TOTAL + 1)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def place_of(instance_id: str) -> Place:
 
 def token_at(position: int) -> int:
     return 1000 + position
+
+
+WHOLE = [token_at(position) for position in range(TOTAL)]
 
 
 @dataclass
@@ -245,7 +250,7 @@ async def stage(
     scripts: dict[str, list[Script]],
     *,
     instances: Sequence[str] = ("a", "b", "c"),
-    total: int = 12,
+    total: int = TOTAL,
     limits: ResumeLimits | None = None,
 ) -> AsyncIterator[Stage]:
     """Set up a stage; afterwards every call must be closed, every grant be back, and nothing be left running."""

@@ -15,6 +15,7 @@ from kindling.platform.rpc.channel import open_channel, remote_errors
 from kindling.scheduler.app import serve
 from kindling.scheduler.settings import SchedulerSettings
 from kindling.v1 import (
+    checkpoint_pb2,
     cluster_pb2,
     cluster_pb2_grpc,
     model_pb2,
@@ -79,6 +80,10 @@ class Client:
     async def undrain(self, node_id: str) -> None:
         with remote_errors("scheduler"):
             await self.cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id))
+
+    async def evict(self, name: str, keep: checkpoint_pb2.Tier.ValueType) -> model_pb2.EvictModelResponse:
+        with remote_errors("scheduler"):
+            return await self.models.EvictModel(model_pb2.EvictModelRequest(name=name, keep=keep))
 
     async def status(self, **what: bool) -> Any:
         with remote_errors("scheduler"):

@@ -36,7 +36,7 @@ class Generations:
 
     Readers do not notice what becomes of workers: a generation that is moved is followed; one whose worker is lost goes
     on elsewhere after the tokens it has emitted, at once, and after pauses when that is lost, too, as ``limits`` allow;
-    one whose worker is silent is tried elsewhere meanwhile.
+    while there is no room for it, it waits; one whose worker is silent is tried elsewhere meanwhile.
     """
 
     def __init__(
@@ -67,9 +67,14 @@ class Generations:
                                 yield move
                     return
                 except KindlingError as error:
-                    if course.place is None or not _elsewhere_may_work(error):
+                    if course.place is None:
                         raise
-                    await course.resume(error, race.troubled)
+                    if error.reason == "QUEUE_FULL":
+                        await course.wait_for_room(error)
+                    elif _elsewhere_may_work(error):
+                        await course.resume(error, race.troubled)
+                    else:
+                        raise
         finally:
             if course.place is not None:
                 self._background.start(self._release(generation, course.place))
@@ -82,6 +87,7 @@ class Generations:
             self._clock,
             avoid=avoid,
             silence_seconds=self._limits.silence_seconds,
+            hung_seconds=self._limits.hung_seconds,
             may_hedge=lambda: self._shared.take(self._clock.now()),
         )
 
@@ -113,12 +119,18 @@ class _Course:
         if isinstance(step, Moved):
             self._move(step)
         elif isinstance(step, Granted):
+            self._budget.granted()
             if self.place is not None:
                 resumed = Moved(MoveKind.RESUMED, self.place, step.place, self._resumed_at)
                 self._move(resumed)
                 return resumed
             self.place = step.place
         return None
+
+    async def wait_for_room(self, error: KindlingError) -> None:
+        """Pause before asking for a place again; raises if the generation has waited for one as long as it may."""
+        self._budget.refused(error, self._clock.now())
+        await self._backoff.pause()
 
     def _move(self, move: Moved) -> None:
         self.place = move.target

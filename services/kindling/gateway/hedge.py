@@ -8,7 +8,7 @@ from kindling.gateway.background import Background
 from kindling.gateway.domain.events import Alive, Finished, Granted, Moved, MoveKind, Place, Step, TokenBatch
 from kindling.gateway.ports import Generation
 from kindling.platform.clock import Clock
-from kindling.platform.errors import InternalError
+from kindling.platform.errors import DeadlineExceededError, InternalError
 
 MOST_AT_ONCE = 2
 # Who wakes up later than this hung himself, and has yet to read what came meanwhile.
@@ -32,7 +32,8 @@ class Race:
     An attempt is silent when neither tokens nor signs of life have come for ``silence_seconds`` since it had its place;
     then ``may_hedge`` is asked, and a second attempt looks for a place elsewhere. Whichever brings the next token goes
     on alone, and the other one is cancelled; if one fails, the other one goes on. If both are silent, a third takes the
-    place of the first as soon as it has found one of its own. All go on from the same tokens, and each token is
+    place of the first as soon as it has found one of its own. If all that run have been silent for ``hung_seconds``,
+    and none of them is new, the race fails with WORKERS_SILENT. All go on from the same tokens, and each token is
     recorded as it arrives: none is repeated and none is lost.
 
     ``troubled`` are the instances where this race's attempts failed or went silent; further ones avoid these and those
@@ -48,6 +49,7 @@ class Race:
         *,
         avoid: frozenset[str],
         silence_seconds: float,
+        hung_seconds: float,
         may_hedge: Callable[[], bool],
     ) -> None:
         self.troubled: set[str] = set()
@@ -57,8 +59,10 @@ class Race:
         self._clock = clock
         self._avoid = avoid
         self._silence_seconds = silence_seconds
+        self._hung_seconds = hung_seconds
         self._may_hedge = may_hedge
         self._heard_at = clock.now()
+        self._hope_since = clock.now()  # when a worker last gave a sign of life, or a new one was found
         self._watch: asyncio.Task[None] | None = None
         self._outbox: asyncio.Queue[Step | BaseException] = asyncio.Queue()
         self._running: list[_Runner] = []  # the one that entered first is first
@@ -117,6 +121,8 @@ class Race:
 
     def _take(self, runner: _Runner, step: Step) -> None:
         self._heard_at = self._clock.now()
+        if isinstance(step, TokenBatch | Alive | Moved):
+            self._hope_since = self._heard_at
         if isinstance(step, TokenBatch):
             self._require_next(step)
             self._win(runner)
@@ -149,6 +155,8 @@ class Race:
             self._running.remove(runner)
             return
         runner.place = place
+        if place.instance_id not in self.troubled:
+            self._hope_since = self._clock.now()
         if len(self._running) > MOST_AT_ONCE:
             self._cancel(self._running[:1])
         if self._watch is None and self._silence_seconds:
@@ -168,6 +176,21 @@ class Race:
 
     def _hedge(self) -> None:
         silent = [runner.place.instance_id for runner in self._running if runner.place is not None]
-        if len(silent) == len(self._running) > 0 and self._may_hedge():
+        if not silent or len(silent) < len(self._running):
+            return
+        silent_seconds = self._clock.now() - self._hope_since
+        if silent_seconds >= self._hung_seconds:
+            self._outbox.put_nowait(_all_silent(silent, silent_seconds))
+        elif self._may_hedge():
             self.troubled.update(silent)
             self._enter()
+
+
+def _all_silent(instance_ids: list[str], seconds: float) -> DeadlineExceededError:
+    names = ", ".join(instance_ids)
+    return DeadlineExceededError(
+        f"Every worker that was tried has been silent for {seconds:.0f} s, at last the instances {names}; see "
+        "`kindling status` and these workers' logs, restart the workers that hang, and send the request again.",
+        reason="WORKERS_SILENT",
+        metadata={"instances": names},
+    )

@@ -37,12 +37,25 @@ class GatewaySettings(ServiceSettings):
     silence_seconds: float = Field(
         default=3.0, ge=0, description="how long a worker may be silent before another is tried as well; 0: for ever"
     )
+    room_seconds: float = Field(
+        default=60.0, ge=0, description="how long a generation that has begun waits for room when queues are full"
+    )
+    hung_seconds: float = Field(
+        default=60.0, gt=0, description="how long workers may all be silent before the generation ends with an error"
+    )
     queue_comment_seconds: float = Field(default=10.0, gt=0, description="pause between signs of life while waiting")
 
     @property
     def resume_limits(self) -> ResumeLimits:
         """How generations are resumed and hedged."""
-        return ResumeLimits(self.resume_attempts, self.resume_share, self.resumes_per_second, self.silence_seconds)
+        return ResumeLimits(
+            attempts=self.resume_attempts,
+            share=self.resume_share,
+            per_second=self.resumes_per_second,
+            silence_seconds=self.silence_seconds,
+            room_seconds=self.room_seconds,
+            hung_seconds=self.hung_seconds,
+        )
 
     @property
     def scheduler_list(self) -> list[str]:

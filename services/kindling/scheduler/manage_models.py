@@ -57,7 +57,8 @@ async def delete_model(term: Term, storages: Storages, name: str) -> None:
     model = find_model(term, name)
     await term.delete_model(name)
     log.info("model_deleted", model=name)
-    term.tasks.create_task(_retire_checkpoint(term, storages, model.checkpoint.digest))
+    if not term.closed:
+        term.tasks.create_task(_retire_checkpoint(term, storages, model.checkpoint.digest))
 
 
 async def _retire_checkpoint(term: Term, storages: Storages, digest: str) -> None:
@@ -120,7 +121,7 @@ async def _stop_instances(term: Term, model: Model) -> int:
     for instance in running:
         term.begin_stop(term.planner.stop(instance.instance_id, "the model is evicted", term.clock.now()))
     names = {instance.instance_id for instance in instances}
-    await term.changes.until(lambda: names.isdisjoint(term.view.instances))
+    await term.until(lambda: names.isdisjoint(term.view.instances))
     return len(running)
 
 

@@ -35,6 +35,7 @@ async def migrate_model(term: Term, name: str, where: Destination) -> AsyncGener
     the first that failed did.
     """
     await term.hear_workers()
+    term.check_leads()
     moving = _begin(term, find_model(term, name), where)
     statuses = follow(term, lambda: tuple(one.status for one in moving), lambda: all(one.is_over for one in moving))
     async with aclosing(statuses):

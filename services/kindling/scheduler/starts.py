@@ -15,7 +15,7 @@ from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Start
-from kindling.scheduler.domain.values import Instance, LoadReport, Worker
+from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Worker
 from kindling.scheduler.estimate_error import record_estimate_error
 from kindling.scheduler.ports import Store, Workers
 
@@ -72,6 +72,9 @@ class Starts:
             self._desk.end_progress(instance)
 
     async def _follow(self, instance: Instance, worker: Worker) -> None:
+        known = self._planner.view.instances.get(instance.instance_id)
+        if known is None or known.state is not InstanceState.STARTING:
+            return  # given up while it was recorded
         try:
             report = await self._load(instance, worker)
         except KindlingError as error:

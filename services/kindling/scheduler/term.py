@@ -1,6 +1,7 @@
 """One term of leadership: from the records as they were left, until the office is lost."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -75,6 +76,15 @@ class Term:
         """Raise FailedPreconditionError NOT_LEADER once the term is over; its end is noted as a change."""
         if self.closed:
             raise _not_leader()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return once ``holds`` does; raises NOT_LEADER if the term ends before."""
+
+        def holds_or_over() -> bool:
+            self.check_leads()
+            return holds()
+
+        await self.changes.until(holds_or_over)
 
     def worker(self, worker_id: str) -> Worker:
         """A worker that this term has seen, whether it is still registered or not."""

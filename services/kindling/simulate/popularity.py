@@ -21,7 +21,8 @@ def shares(models: int, zipf: float) -> NDArray[np.float64]:
         message = f"The Zipf exponent is {zipf}; give 0 for an even popularity, or a larger number."
         raise InvalidArgumentError(message, reason="ZIPF_EXPONENT_INVALID")
     weights = np.arange(1, models + 1, dtype=np.float64) ** -zipf
-    return weights / weights.sum()
+    of_all: NDArray[np.float64] = weights / weights.sum()
+    return of_all
 
 
 def impose(requests: int, models: int, zipf: float, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -8,13 +8,13 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from kindling.platform.errors import KindlingError
-from kindling.worker.domain.generation import Finished
+from kindling.worker.domain.generation import CaughtUp, Finished
 from kindling.worker.domain.stats import EngineStats
 from kindling.worker.ports import Engine, StepEvent
 from kindling.worker.stream import GenerationStream
 
-COMPANION_SECONDS = 0.003
-"""How long a step waits, after each handover, for the next: one that comes just after would wait for the whole step."""
+COMPANION_SECONDS = 0.01
+"""How long a step waits, after a handover, for the next if one may come: else that would wait for the whole step."""
 
 Command = Callable[[], bool]
 T = TypeVar("T")
@@ -36,6 +36,7 @@ class EngineThread:
         self._answers: set[asyncio.Future[object]] = set()
         self._keep_engine = False
         self._was_handed_over = False
+        self._caught_up: set[str] = set()  # generations that a handover may come for at any moment
         self.kept_engine: Engine | None = None
         self.stats = engine.stats
         self.steps = 0
@@ -111,8 +112,9 @@ class EngineThread:
                 return False
 
     def _next_command(self) -> Command:
-        """Wait for a command while there is no work, and for a moment after a handover; Empty if none comes."""
-        companions, self._was_handed_over = self._was_handed_over, False
+        """Wait for a command while there is no work, and for a moment for companions of what was handed over; Empty if
+        none comes."""
+        companions, self._was_handed_over = self._was_handed_over and bool(self._caught_up), False
         if not self._engine.has_work:
             return self._inbox.get()
         return self._inbox.get(timeout=COMPANION_SECONDS) if companions else self._inbox.get(block=False)
@@ -137,11 +139,13 @@ class EngineThread:
 
     def _release(self, stream: GenerationStream) -> bool:
         if self._runs(stream):
+            self._caught_up.discard(stream.generation_id)
             self._engine.release(stream.generation_id)
         return True
 
     def _extend(self, stream: GenerationStream, token_ids: tuple[int, ...], *, release: bool) -> None:
         if self._runs(stream):
+            self._caught_up.discard(stream.generation_id)
             self._engine.extend(stream.generation_id, token_ids)
         if release:
             self._release(stream)
@@ -160,7 +164,10 @@ class EngineThread:
         """Hand a step's events over in one call; an id may be used anew, so each goes to the stream that asked."""
         deliveries = [(self._streams[event.generation_id], event) for event in events]
         for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, CaughtUp):
+                self._caught_up.add(event.generation_id)
+            elif isinstance(event, Finished):
+                self._caught_up.discard(event.generation_id)
                 del self._streams[event.generation_id]
         self._event_loop.call_soon_threadsafe(self._deliver, deliveries, self._engine.stats)
 

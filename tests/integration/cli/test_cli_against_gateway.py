@@ -239,7 +239,10 @@ def terminal(gateway):
     """A terminal with `kindling chat m` in it: our end, and the process."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "kindling.cli.main", "chat", "m"]
+    # Whoever runs the tests in the background may have them, and all that they start, ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     yield ours, process
     process.kill()

@@ -6,6 +6,7 @@ import pytest
 
 from kindling.platform.errors import FailedPreconditionError
 from kindling.platform.etcd_records import leader_key
+from kindling.v1 import checkpoint_pb2
 from support.scheduler_cluster import Client, Cluster
 
 
@@ -47,3 +48,23 @@ async def points_at(client: Client) -> str:
         return str((await client.status()).leader_address)
     except FailedPreconditionError as error:
         return error.metadata.get("leader_address", "")
+
+
+async def test_an_eviction_that_waits_for_a_worker_is_told_too(cluster: Cluster) -> None:
+    await cluster.add_node("n1")
+    worker = await cluster.add_worker("n1/w1")
+    await cluster.add_model("m")
+    client = await cluster.start_scheduler("s1")
+    await client.granted("m", "g1")
+    await client.release("g1")
+    worker.stops_released.clear()
+    evicting = asyncio.ensure_future(client.evict("m", checkpoint_pb2.TIER_SSD))
+    await worker.until(lambda: worker.stop_calls)
+
+    await cluster.etcd.delete(leader_key(cluster.prefix))
+    async with asyncio.timeout(10):
+        with pytest.raises(FailedPreconditionError) as told:
+            await evicting
+
+    assert told.value.reason == "NOT_LEADER"
+    worker.stops_released.set()

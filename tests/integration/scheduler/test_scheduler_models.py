@@ -10,11 +10,6 @@ from kindling.v1 import checkpoint_pb2, cluster_pb2, model_pb2
 from support.scheduler_cluster import Client, Cluster
 
 
-async def evict(client: Client, name: str, keep: checkpoint_pb2.Tier.ValueType) -> model_pb2.EvictModelResponse:
-    with remote_errors("scheduler"):
-        return await client.models.EvictModel(model_pb2.EvictModelRequest(name=name, keep=keep))
-
-
 async def delete(client: Client, name: str, request_id: str = "") -> None:
     with remote_errors("scheduler"):
         await client.models.DeleteModel(model_pb2.DeleteModelRequest(name=name, request_id=request_id))
@@ -147,18 +142,18 @@ async def test_evicting_stops_idle_instances_and_drops_chunks_everywhere(cluster
     await client.granted("m", "g1")
 
     with pytest.raises(FailedPreconditionError) as busy:
-        await evict(client, "m", checkpoint_pb2.TIER_REMOTE)
+        await client.evict("m", checkpoint_pb2.TIER_REMOTE)
     await client.release("g1")
-    evicted = await evict(client, "m", checkpoint_pb2.TIER_REMOTE)
+    evicted = await client.evict("m", checkpoint_pb2.TIER_REMOTE)
 
     assert busy.value.reason == "MODEL_BUSY"
     assert (evicted.stopped_instances, evicted.dropped_bytes) == (1, 14)
     assert worker.instances == {}
     assert [storage.evicted for storage in storages] == [[("blake3:m", checkpoint_pb2.TIER_REMOTE)]] * 2
     with pytest.raises(InvalidArgumentError):
-        await evict(client, "m", checkpoint_pb2.TIER_UNSPECIFIED)
+        await client.evict("m", checkpoint_pb2.TIER_UNSPECIFIED)
     with pytest.raises(NotFoundError):
-        await evict(client, "nothing", checkpoint_pb2.TIER_SSD)
+        await client.evict("nothing", checkpoint_pb2.TIER_SSD)
 
 
 async def test_a_lease_that_is_about_to_end_is_waited_for(cluster: Cluster) -> None:
@@ -167,7 +162,7 @@ async def test_a_lease_that_is_about_to_end_is_waited_for(cluster: Cluster) -> N
     await client.deploy("m")
     storage.pinned_bytes = [100]
 
-    asking = asyncio.ensure_future(evict(client, "m", checkpoint_pb2.TIER_REMOTE))
+    asking = asyncio.ensure_future(client.evict("m", checkpoint_pb2.TIER_REMOTE))
     while not asking.done():
         cluster.clock.advance(0.1)
         await client.status()

@@ -55,6 +55,18 @@ class Counting(RuleBasedStateMachine):
             self._hear(place)
         self.grants.move(generation_id, source, goal, self._tick())
 
+    @precondition(lambda self: any(self._granted(place) for place in INSTANCES))
+    @rule(data=st.data(), goal=places, finds=st.booleans(), arrives=st.booleans())
+    def look_elsewhere(self, data: st.DataObject, goal: str, finds: bool, arrives: bool) -> None:
+        """Its worker is silent, and may run it all the same: whoever ends first, each counts as long as it runs."""
+        granted = sorted(one for place in INSTANCES for one in self._granted(place))
+        generation_id = data.draw(st.sampled_from(granted))
+        self.grants.leave(generation_id, self._tick())
+        if finds:
+            self.grants.grant(generation_id, goal, self._tick())
+            if arrives:
+                self.running[goal].add(generation_id)
+
     @precondition(lambda self: any(self.running.values()))
     @rule(data=st.data(), releases=st.booleans())
     def end(self, data: st.DataObject, releases: bool) -> None:

@@ -1,6 +1,8 @@
 """Requests that want to run elsewhere than where they broke off."""
 
-from kindling.platform.errors import UnavailableError
+import pytest
+
+from kindling.platform.errors import ResourceExhaustedError, UnavailableError
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.values import LoadReport
 from support import scheduler_views as views
@@ -99,3 +101,31 @@ def test_one_that_is_gone_is_avoided_without_effect() -> None:
     granted = planner.try_grant(views.request("g9", "m", 1.0, "m-gone"), 1.0)
     assert granted is not None
     assert granted.instance.instance_id == "m-1"
+
+
+def test_what_a_silent_worker_runs_still_counts_there() -> None:
+    planner = planner_with()
+    views.put(planner.view, "m-2", planner.view.models["m"], "n/w1")
+    views.report(planner.view, "n/w0", "g1", "other")
+    assert planner.try_grant(views.request("g1", "m", 1.0, "m-1"), 1.0) is not None
+    assert [planner.view.grants.in_flight(name) for name in ("m-1", "m-2")] == [2, 1]
+    planner.release("g1", 2.0)
+    views.report(planner.view, "n/w0", "other", now=3.0)
+    assert [planner.view.grants.in_flight(name) for name in ("m-1", "m-2")] == [1, 0]
+
+
+def test_a_full_line_is_no_reason_to_end_what_had_a_place() -> None:
+    planner = planner_with(workers=1, concurrency_target=2, max_queued_requests=1)
+    planner.hold(views.request("new"), 1.0)
+    with pytest.raises(ResourceExhaustedError):
+        planner.hold(views.request("newer"), 1.0)
+    assert planner.hold(views.request("g1", "m", 1.0, "m-1"), 1.0) == 1
+
+
+def test_an_instance_that_nobody_reaches_does_not_count_against_the_maximum() -> None:
+    planner = planner_with(max_instances=1)
+    ask(planner, "g1", 1.0, "m-1")
+    assert planner.plan(1.0).starts == [], "its worker answers us"
+    planner.view.disconnect("n/w0", 1.0)
+    (start,) = planner.plan(1.0).starts
+    assert start.instance.worker_id == "n/w1"

@@ -240,3 +240,18 @@ def test_what_was_told_to_stop_before_is_named() -> None:
     assert planner.view.instances["m-1"].state is InstanceState.STOPPING
     drain(planner, instance.node_id)
     assert planner.relocation.obstacle("a") == "m-1 was told to stop before and still has 1 generation(s)"
+
+
+def test_what_starts_on_a_drained_node_is_given_up_and_started_elsewhere() -> None:
+    planner = planner_with("a", "b", max_instances=1)
+    planner.view.drained.add("b")
+    planner.hold(views.request("g1"), 1.0)
+    (start,) = planner.plan(1.0).starts
+    planner.view.drained.discard("b")
+    plan = drain(planner, "a")
+    assert [stop.instance.instance_id for stop in plan.stops] == [start.instance.instance_id]
+    (anew,) = plan.starts
+    assert anew.instance.worker_id == "b/w0"
+    gone = UnavailableError("the start was given up", reason="START_CANCELLED")
+    assert planner.start_failed(start.instance.instance_id, gone, 2.0) == []
+    assert planner.lines.length("m") == 1, "that is no trouble of the model's"

@@ -12,12 +12,12 @@ _PROMPT_TOKENS, _NEW_TOKENS = 16, 8
 
 
 async def warm_up(cluster: BenchCluster, options: MigrateOptions) -> None:
-    """Do some of all the work, so that what it takes once and for all is there."""
+    """Do all of the work once, so that what it takes once and for all is there: half of it did not suffice."""
     migrations = 0
-    while migrations < options.warm_up_migrations:
-        _, migrated = await to_and_fro(cluster, options, options.warm_up_migrations - migrations, batch=10_000)
+    while migrations < options.migrations:
+        _, migrated = await to_and_fro(cluster, options, options.migrations - migrations, batch=10_000)
         migrations += len(migrated)
-    await short_generations(cluster, options, options.warm_up_generations)
+    await short_generations(cluster, options, options.generations)
 
 
 async def short_generations(cluster: BenchCluster, options: MigrateOptions, count: int) -> None:

@@ -45,16 +45,6 @@ class MigrateOptions:
         """Prompt of the streams whose workers are killed: short, as what is computed anew is taken off again."""
         return min(self.prompt_lengths)
 
-    @property
-    def warm_up_generations(self) -> int:
-        """Short generations before memory is looked at first."""
-        return max(1, self.generations // 2)
-
-    @property
-    def warm_up_migrations(self) -> int:
-        """Migrations before memory is looked at first."""
-        return max(1, self.migrations // 2)
-
 
 SMOKE = MigrateOptions(
     migrations=4,

@@ -139,7 +139,7 @@ def _method_notes(options: MigrateOptions) -> tuple[str, ...]:
     )
     memory = (
         f"memory: RSS of both workers when idle, before and after the streams under load and {options.generations} "
-        f"generations of 8 tokens, {AT_ONCE} at once; before it, half as much as a warm-up"
+        f"generations of 8 tokens, {AT_ONCE} at once; before it, as much as a warm-up"
     )
     sent = "bytes are those of the messages, without gRPC's and HTTP's frames"
     failover = "failover: the gap less the fastest time to the first token of the same tokens sent as a prompt"

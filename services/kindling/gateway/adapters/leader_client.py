@@ -40,7 +40,8 @@ _RETRYABLE = (UnavailableError, FailedPreconditionError, CancelledError, Deadlin
 class LeaderClient:
     """Remembers the leader, follows NOT_LEADER, and goes round the schedulers while none answers.
 
-    Calls must be idempotent: they are sent again if the leader is lost, for at most ``retry_seconds`` without progress.
+    Calls must be idempotent: they are sent again if the leader is lost, for at most ``retry_seconds``: a unary call's
+    from its beginning, a stream's from when it broke off.
     """
 
     def __init__(
@@ -71,18 +72,22 @@ class LeaderClient:
         self, call: Callable[[grpc.aio.Channel], AsyncIterable[T]], is_last: Callable[[T], bool]
     ) -> AsyncGenerator[T, None]:
         """Yield the leader's answers up to the last one; a stream that breaks off before is asked for again."""
-        patience = self._patience(None)
+        patience: _Patience | None = None  # counted from when the connection broke, however long all was quiet before
         while True:
             address = self._leader
+            called_at = self._clock.now()
             try:
                 with remote_errors(f"scheduler {address}"):
                     async for answer in call(self._channels.get(address)):
-                        patience = self._patience(None)
+                        patience = None
                         yield answer
                         if is_last(answer):
                             return
                 raise InternalError(f"scheduler {address} broke off", reason="STREAM_INCOMPLETE")
             except _RETRYABLE as error:
+                # A call that held as long as anybody waits for a leader had one, though it said nothing.
+                if patience is None or self._clock.now() - called_at >= self._retry_seconds:
+                    patience = self._patience(None)
                 await self._look_elsewhere(address, error, patience)
 
     def _patience(self, retry_seconds: float | None) -> "_Patience":

@@ -17,13 +17,16 @@ MOST_SAVED = 256.0
 class ResumeLimits:
     """``attempts`` in a row per generation; over all, ``share`` of an attempt per request and ``per_second`` besides.
 
-    A worker that is silent for ``silence_seconds`` is hedged; 0 never hedges.
+    A worker that is silent for ``silence_seconds`` is hedged; 0 never hedges. A generation that has begun waits
+    for room elsewhere for ``room_seconds``, and for workers that are all silent for ``hung_seconds``.
     """
 
     attempts: int = 3
     share: float = 0.1
     per_second: float = 10.0
     silence_seconds: float = 3.0
+    room_seconds: float = 60.0
+    hung_seconds: float = 60.0
 
 
 class SharedBudget:
@@ -59,6 +62,22 @@ class ResumeBudget:
         self._limits = limits
         self._shared = shared
         self._position = 0
+        self._refused_at: float | None = None
+
+    def granted(self) -> None:
+        """There was room."""
+        self._refused_at = None
+
+    def refused(self, error: KindlingError, now: float) -> None:
+        """Note that there is no room just now: that costs no attempt, only time.
+
+        Raises:
+            KindlingError: ``error``, if there has been none for as long as the generation may wait.
+        """
+        if self._refused_at is None:
+            self._refused_at = now
+        if now - self._refused_at >= self._limits.room_seconds:
+            raise error
 
     def broke_off(self, position: int, error: KindlingError, now: float) -> bool:
         """Take one more attempt after ``error`` at ``position``; returns whether there was progress since the last.

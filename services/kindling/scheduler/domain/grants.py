@@ -68,6 +68,15 @@ class GrantLedger:
         self._settle(account, now)
         return True
 
+    def leave(self, generation_id: str, now: float) -> None:
+        """A generation looks for another place: it has no grant, and takes room as long as its worker reports it."""
+        instance_id = self._instance_of.pop(generation_id, None)
+        if instance_id is not None:
+            self._unseen.pop(generation_id, None)
+            account = self._accounts[instance_id]
+            account.granted.discard(generation_id)
+            self._settle(account, now)
+
     def move(self, generation_id: str, source_id: str, target_id: str, now: float) -> None:
         """A generation goes on in another instance: it takes room there from now on, and none where it was.
 

@@ -54,7 +54,7 @@ class Planner:
         return Grant(request, instance)
 
     def hold(self, request: Request, now: float) -> int:
-        """Put a request in line; returns how many are ahead.
+        """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
         Raises ResourceExhaustedError QUEUE_FULL, or the error with which the model's start just failed.
         """
@@ -62,7 +62,7 @@ class Planner:
         trouble = self.troubles.blocking(model.name, now)
         if trouble is not None and not scaling.capacity(self.view, model):
             raise retold(trouble.error)
-        if self.lines.length(model.name) >= model.settings.max_queued_requests:
+        if not request.avoid and self.lines.length(model.name) >= model.settings.max_queued_requests:
             raise queue_full(model)
         return self.lines.join(request)
 
@@ -100,6 +100,9 @@ class Planner:
 
     def start_failed(self, instance_id: str, error: KindlingError, now: float) -> list[Refusal]:
         """A start failed, or the load after it; returns who is refused as there is no point in trying again."""
+        known = self.view.instances.get(instance_id)
+        if known is None or known.state is InstanceState.STOPPING:  # it was given up meanwhile
+            return []
         instance = self.view.remove_instance(instance_id)
         if instance is None or instance.model not in self.view.models:
             return []
@@ -280,7 +283,7 @@ class Planner:
         instance = self.view.instances[instance_id]
         if self.view.serves(instance) and instance_id not in request.avoid:
             return instance
-        self.view.grants.release(request.generation_id, request.arrived_at)
+        self.view.grants.leave(request.generation_id, request.arrived_at)
         return None
 
     def _model(self, name: str) -> Model:

@@ -125,7 +125,7 @@ def _has_enough(view: ClusterView, need: Need) -> WaitReason | None:
     if scaling.capacity(view, model, need.avoid) >= scaling.wanted_instances(model.settings, demand):
         return WaitReason.ENOUGH
     maximum = model.settings.max_instances
-    if maximum and scaling.alive(view, model) >= maximum:
+    if maximum and scaling.alive(view, model, need.avoid) >= maximum:
         return WaitReason.AT_MAXIMUM
     return None
 

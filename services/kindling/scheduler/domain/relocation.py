@@ -78,12 +78,12 @@ class Relocation:
     # Because a node is drained
 
     def clear_drained(self, plan: Plan, now: float) -> None:
-        """Have what is ready on drained nodes leave them: what is idle stops, the rest moves as soon as it can."""
+        """Have what is on drained nodes leave them: what starts or is idle stops, the rest moves as soon as it can."""
         before, self._obstacles = self._obstacles, {}
         for instance in [
             one for node_id in sorted(self._view.drained) for one in self._view.instances_on_node(node_id)
         ]:
-            if instance.state is not InstanceState.READY or self._view.migrations_of(instance.instance_id):
+            if instance.state is InstanceState.STOPPING or self._view.migrations_of(instance.instance_id):
                 continue
             leaving = self._away(instance, now)
             if isinstance(leaving, Stop):
@@ -93,9 +93,9 @@ class Relocation:
         plan.has_news |= before != self._obstacles
 
     def _away(self, instance: Instance, now: float) -> Move | Stop | None:
-        """What brings a ready instance away; none while it has to wait."""
+        """What brings an instance away; none while it has to wait."""
         name = instance.instance_id
-        if not self._view.is_busy(instance):
+        if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
         if (setback := self._setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"

@@ -31,9 +31,15 @@ def will_serve(view: ClusterView, instance: Instance) -> bool:
     return instance.state is InstanceState.STARTING and view.is_current(instance) and not view.is_leaving(instance)
 
 
-def alive(view: ClusterView, model: Model) -> int:
-    """Instances of a model that count against its maximum: all that have not been told to stop."""
-    return sum(i.state is not InstanceState.STOPPING for i in view.instances_of(model.name))
+def alive(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> int:
+    """Instances of a model that count against its maximum: all that have not been told to stop.
+
+    One that is to be avoided, and whose worker does not answer us either, counts no more.
+    """
+    return sum(
+        i.state is not InstanceState.STOPPING and (i.instance_id not in avoid or view.link(i.worker_id).connected)
+        for i in view.instances_of(model.name)
+    )
 
 
 def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:

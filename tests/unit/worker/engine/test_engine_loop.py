@@ -15,6 +15,7 @@ from kindling.platform.errors import (
 from kindling.worker.adapters.fake_engine import FakeEngine
 from kindling.worker.domain.generation import Finished, FinishReason, GenerationRequest, Token
 from kindling.worker.engine_loop import EngineLoop
+from kindling.worker.ports import StepEvent
 from support.engines import reason, request, run, tokens
 
 
@@ -247,3 +248,34 @@ async def test_an_engine_that_failed_is_not_kept() -> None:
         await collect(loop, request("g"))
     await loop.close(keep_engine=True)
     assert (loop.kept_engine, engine.closed) == (None, True)
+
+
+class RecordingEngine(FakeEngine):
+    """Tells who got a token in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.advanced: list[set[str]] = []
+
+    def step(self) -> list[StepEvent]:
+        events = super().step()
+        self.advanced.append({event.generation_id for event in events if isinstance(event, Token)})
+        return events
+
+
+async def test_a_step_waits_for_the_companions_of_what_was_handed_over_and_for_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kindling.worker.engine_thread.COMPANION_SECONDS", 60.0)
+    engine = RecordingEngine()
+    loop = EngineLoop(engine)
+    streams = [loop.receive(request(name, max_tokens=3)) for name in ("a", "b")]
+    async with asyncio.timeout(20):
+        for stream in streams:
+            await stream.caught_up()
+        for stream in streams:
+            await loop.extend(stream, (), release=True)
+        for stream in streams:
+            await stream.over.wait()
+    assert [names for names in engine.advanced if names] == [{"a", "b"}] * 3
+    await loop.close()

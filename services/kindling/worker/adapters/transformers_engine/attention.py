@@ -6,6 +6,7 @@ import torch
 from transformers import AttentionInterface
 
 from kindling.worker.adapters.transformers_engine.packing import PackedStep
+from kindling.worker.adapters.transformers_engine.parts import Heads
 
 ATTENTION_NAME = "kindling_packed"
 """Not among transformers' mask functions, so its models build no mask."""
@@ -31,13 +32,13 @@ def packed_attention(
     assert attention_mask is None, "the packed row has no mask"
     layer = module.layer_idx
     assert isinstance(layer, int), "an attention module knows its layer"
+    heads = Heads(query[0], key[0], value[0], scaling, sliding_window)
     first, all_rows = packed.parts[0], slice(0, query.shape[2])
     if first.rows == all_rows:
-        return first.attend(layer, query[0], key[0], value[0], scaling, sliding_window).unsqueeze(0), None
+        return first.attend(layer, heads).unsqueeze(0), None
     out = query.new_zeros(query.shape[2], query.shape[1], value.shape[3])
     for part in packed.parts:
-        rows = part.rows
-        out[rows] = part.attend(layer, query[0, :, rows], key[0, :, rows], value[0, :, rows], scaling, sliding_window)
+        out[part.rows] = part.attend(layer, heads.of(part.rows))
     return out.unsqueeze(0), None
 
 

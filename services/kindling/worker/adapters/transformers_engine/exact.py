@@ -22,7 +22,7 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from kindling.worker.adapters.transformers_engine.packing import Layout
-from kindling.worker.adapters.transformers_engine.parts import DecodePart, PrefillPart, additive_mask
+from kindling.worker.adapters.transformers_engine.parts import DecodePart, Heads, PrefillPart, additive_mask
 
 KV_BLOCK = 512
 _FEWEST_QUERY_ROWS = 4
@@ -46,26 +46,16 @@ def padded_rows(rows: int, fewest: int) -> int:
 class ExactPrefillPart(PrefillPart):
     """A chunk of a prompt, every token of which attends as if it were decoded."""
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
+    def attend(self, layer: int, heads: Heads) -> torch.Tensor:
         """Attend token by token; see ``Part``."""
-        heads, rows, head_dim = query.shape
-        keys, values = self.write(layer, key, value)
+        query_heads, rows, head_dim = heads.query.shape
+        keys, values = self.write(layer, heads)
         seen = slice(0, _round_up(self.start + rows, KV_BLOCK))
-        positions = torch.arange(self.start, self.start + rows, device=query.device)
-        mask = additive_mask(positions, seen, window, query.dtype)[:, None, None, :]
-        grouped = query.transpose(0, 1).reshape(rows, key.shape[0], -1, head_dim)
-        out = _attend_each(
-            grouped, keys[:, seen].expand(rows, -1, -1, -1), values[:, seen].expand(rows, -1, -1, -1), mask, scale
-        )
-        return out.reshape(rows, heads, -1)
+        positions = torch.arange(self.start, self.start + rows, device=keys.device)
+        mask = additive_mask(positions, seen, heads.window, keys.dtype)[:, None, None, :]
+        grouped = heads.query.transpose(0, 1).reshape(rows, keys.shape[0], -1, head_dim)
+        seen_keys, seen_values = (part[:, seen].expand(rows, -1, -1, -1) for part in (keys, values))
+        return _attend_each(grouped, seen_keys, seen_values, mask, heads.scale).reshape(rows, query_heads, -1)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """How each part of a packed row attends to its own generations' keys and values."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -9,25 +9,29 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from kindling.worker.adapters.transformers_engine.kv_cache import Arena
 
 
+class Heads(NamedTuple):
+    """What a layer gives a run of rows: ``query`` [heads, rows, head_dim], ``key`` and ``value`` [kv_heads, rows,
+    head_dim]. A token sees the last ``window`` tokens, or all; the scale is the usual one if it is None.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    scale: float | None
+    window: int | None
+
+    def of(self, rows: slice) -> "Heads":
+        """The same for some of the rows."""
+        return self._replace(query=self.query[:, rows], key=self.key[:, rows], value=self.value[:, rows])
+
+
 class Part(Protocol):
     """A run of rows that attend in one call."""
 
     rows: slice
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
-        """Write the rows' keys and values into the cache and attend to all that is there.
-
-        ``query`` is [heads, rows, head_dim], ``key`` and ``value`` [kv_heads, rows, head_dim]; returns
-        [rows, heads, head_dim].
-        """
+    def attend(self, layer: int, heads: Heads) -> torch.Tensor:
+        """Write the rows' keys and values into the cache and attend to all that is there; [rows, heads, head_dim]."""
         ...
 
 
@@ -41,37 +45,30 @@ class PrefillPart:
     start: int
     _masks: dict[int | None, tuple[slice, torch.Tensor | None]] = field(default_factory=dict)
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
+    def attend(self, layer: int, heads: Heads) -> torch.Tensor:
         """Attend causally within the chunk and to all before it; see ``Part``."""
-        keys, values = self.write(layer, key, value)
-        if window not in self._masks:
-            self._masks[window] = self._mask(query, window)
-        seen, mask = self._masks[window]
+        query = heads.query
+        keys, values = self.write(layer, heads)
+        if heads.window not in self._masks:
+            self._masks[heads.window] = self._mask(query, heads.window)
+        seen, mask = self._masks[heads.window]
         out = scaled_dot_product_attention(
             query.unsqueeze(0),
             keys[None, :, seen],
             values[None, :, seen],
             attn_mask=mask,
             is_causal=mask is None,
-            scale=scale,
-            enable_gqa=query.shape[0] != key.shape[0],
+            scale=heads.scale,
+            enable_gqa=query.shape[0] != keys.shape[0],
         )
         return out.squeeze(0).transpose(0, 1)
 
-    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def write(self, layer: int, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
         """Put the chunk's keys and values into the slot; return all of the slot's, [kv_heads, capacity, head_dim]."""
         keys, values = self.arena.keys[layer][self.slot], self.arena.values[layer][self.slot]
-        end = self.start + key.shape[1]
-        keys[:, self.start : end] = key
-        values[:, self.start : end] = value
+        end = self.start + heads.key.shape[1]
+        keys[:, self.start : end] = heads.key
+        values[:, self.start : end] = heads.value
         return keys, values
 
     def _mask(self, query: torch.Tensor, window: int | None) -> tuple[slice, torch.Tensor | None]:
@@ -99,25 +96,17 @@ class DecodePart:
     longest: int
     _masks: dict[int | None, tuple[slice, torch.Tensor | None]] = field(default_factory=dict)
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
+    def attend(self, layer: int, heads: Heads) -> torch.Tensor:
         """Attend to all before; the query heads of one KV head are the rows of one product; see ``Part``."""
         keys, values = self.arena.keys[layer], self.arena.values[layer]
-        keys[self.slots, :, self.positions] = key.transpose(0, 1)
-        values[self.slots, :, self.positions] = value.transpose(0, 1)
-        if window not in self._masks:
-            self._masks[window] = self.mask(query, window)
-        seen, mask = self._masks[window]
-        used = self.arena.used
-        grouped = self._spread(query.transpose(0, 1)).reshape(used, key.shape[0], -1, query.shape[2])
-        out = self.product(grouped, keys[:used, :, seen], values[:used, :, seen], mask, scale)
+        query, used = heads.query, self.arena.used
+        keys[self.slots, :, self.positions] = heads.key.transpose(0, 1)
+        values[self.slots, :, self.positions] = heads.value.transpose(0, 1)
+        if heads.window not in self._masks:
+            self._masks[heads.window] = self.mask(query, heads.window)
+        seen, mask = self._masks[heads.window]
+        grouped = self._spread(query.transpose(0, 1)).reshape(used, keys.shape[1], -1, query.shape[2])
+        out = self.product(grouped, keys[:used, :, seen], values[:used, :, seen], mask, heads.scale)
         return self._gather(out.reshape(used, query.shape[0], -1))
 
     def mask(self, query: torch.Tensor, window: int | None) -> tuple[slice, torch.Tensor | None]:
@@ -158,22 +147,15 @@ class LonePart:
     slot: int
     position: int
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
+    def attend(self, layer: int, heads: Heads) -> torch.Tensor:
         """Attend to all before; see ``Part``."""
         keys, values = self.arena.keys[layer][self.slot], self.arena.values[layer][self.slot]
-        keys[:, self.position] = key[:, 0]
-        values[:, self.position] = value[:, 0]
-        seen = slice(first_seen(self.position, window), self.position + 1)
-        grouped = query.reshape(1, key.shape[0], -1, query.shape[2])
-        out = attend_once(grouped, keys[None, :, seen], values[None, :, seen], None, scale)
+        query = heads.query
+        keys[:, self.position] = heads.key[:, 0]
+        values[:, self.position] = heads.value[:, 0]
+        seen = slice(first_seen(self.position, heads.window), self.position + 1)
+        grouped = query.reshape(1, keys.shape[0], -1, query.shape[2])
+        out = attend_once(grouped, keys[None, :, seen], values[None, :, seen], None, heads.scale)
         return out.reshape(1, query.shape[0], -1)
 
 
