@@ -95,6 +95,31 @@ def migrate(
     raise typer.Exit(run(two_workers, options, json, png))
 
 
+@app.command()
+def place(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    nodes: Annotated[int, typer.Option(min=4, help="Nodes of the cluster.")] = 1_000,
+    workers: Annotated[int, typer.Option(min=1, help="Workers of each node, with one slot each.")] = 8,
+    models: Annotated[
+        int | None, typer.Option(min=1, help="Models deployed; 1.25 for each worker if not given.")
+    ] = None,
+    residency: Annotated[
+        int | None, typer.Option(min=0, help="Checkpoints that nodes hold; ten for each model if not given.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Events in each cluster.")] = 20_000,
+) -> None:
+    """Measure how many decisions per second the scheduler makes, and how their cost grows with the cluster.
+
+    The cluster is simulated; the planner, and all that it looks at, is the one that the scheduler runs. Half and a
+    quarter of the cluster are measured too.
+    """
+    from kindling.bench.place.command import run
+    from kindling.bench.place.options import PlaceOptions, Size
+
+    deployed = models or nodes * workers * 5 // 4
+    run(PlaceOptions(Size(nodes, workers, deployed, 10 * deployed if residency is None else residency), steps), json)
+
+
 def two_workers(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
     """A cluster of two nodes with a worker each, which computes with one thread."""
     http_port, grpc_port = free_ports(2)

@@ -104,11 +104,11 @@ class Term:
 
     def _restore(self, records: Records) -> None:
         now = self.clock.now()
-        self.view.models = {model.name: model for model in records.models}
+        self.view.models.become((model.name, model) for model in records.models)
         for instance in records.instances:
             self.view.put_instance(replace(instance, started_at=now), now)
             self.view.disconnect(instance.worker_id, now)
-        self.view.drained = {drain.node_id for drain in records.drains}
+        self.view.drained.become(drain.node_id for drain in records.drains)
         for migration in records.migrations:
             self._restore_migration(migration)
         log.info("view_restored", models=len(records.models), instances=len(records.instances))

@@ -1,6 +1,6 @@
 """How fast bytes come out of the tiers of each node."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from kindling.scheduler.domain.rates import LearnedRate
@@ -9,6 +9,8 @@ from kindling.scheduler.domain.values import Node, Tier
 MIN_SAMPLE_BYTES = 1 << 20  # less measures latency
 FULL_SAMPLE_BYTES = 64 << 20  # more tells no more
 _LEAST_SECONDS = 1e-6
+# Before anything was measured.
+_ASSUMED: Mapping[Tier, float] = {Tier.GPU: 100e9, Tier.DRAM: 10e9, Tier.SSD: 1e9, Tier.REMOTE: 0.2e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Bandwidths:
         measured = node.measured_bandwidth(tier) or None
         link = self._links.get((node.node_id, tier))
         return link.value(measured) if link else measured
+
+    def path(self, node: Node, source: Tier, device: Tier) -> float:
+        """Bytes per second of the slowest tier from ``source`` up to a device that computes on the tier ``device``."""
+        return min(self.known(node, tier) or _ASSUMED[tier] for tier in Tier if device < tier <= source)
 
     def learned(self, node: Node) -> Iterator[LearnedLink]:
         """What loads have taught about a node's tiers, the fastest first."""

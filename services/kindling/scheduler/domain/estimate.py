@@ -1,7 +1,6 @@
 """How long a model would take to start on a worker, and its generations to move to another."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kindling.scheduler.domain.loads import Load
 from kindling.scheduler.domain.values import NEVER, Checkpoint, Instance, Tier, Worker
@@ -14,9 +13,6 @@ class Assumptions:
 
     init_seconds: float = 0.5
     parked_seconds: float = 0.02
-    bandwidth_bytes_per_second: Mapping[Tier, float] = field(
-        default_factory=lambda: {Tier.GPU: 100e9, Tier.DRAM: 10e9, Tier.SSD: 1e9, Tier.REMOTE: 0.2e9}
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +42,11 @@ def estimate(
 ) -> Estimate:
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
     learned = view.experience
-    if view.has_parked(worker.worker_id, checkpoint.digest):
+    if view.holders.has_parked(worker.worker_id, checkpoint.digest):
         parked_seconds = learned.parked_seconds(checkpoint, worker) or assumptions.parked_seconds
         return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU)
     own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
-    queue_seconds, load_seconds = _turn(view, own, assumptions)
+    queue_seconds, load_seconds = _turn(view, own)
     return Estimate(
         worker_id=worker.worker_id,
         queue_seconds=queue_seconds,
@@ -72,27 +68,21 @@ def migration_seconds(view: ClusterView, source: Instance, target: Worker, token
     return handovers.seconds(source.digest, target.device_kind, tokens)
 
 
-def _turn(view: ClusterView, own: Load, assumptions: Assumptions) -> tuple[float, float]:
+def _turn(view: ClusterView, own: Load) -> tuple[float, float]:
     """Seconds until the loads before it on its node are over, and those that it takes then; it joins a load of the same
     checkpoint. What a load has yet to bring has gone on at the pace expected since it was last told."""
     now, ends = own.told_at, NEVER
     for load in view.loads.on_node(own.worker.node_id):
         begins = max(ends, load.told_at)
-        ends = max(now, begins + _load_seconds(view, load, own.worker, assumptions))
+        ends = max(now, begins + _load_seconds(view, load, own.worker))
         if load.digest == own.digest:
             return max(0.0, begins - now), ends - max(begins, now)
-    return max(0.0, ends - now), _load_seconds(view, own, own.worker, assumptions)
+    return max(0.0, ends - now), _load_seconds(view, own, own.worker)
 
 
-def _load_seconds(view: ClusterView, load: Load, worker: Worker, assumptions: Assumptions) -> float:
+def _load_seconds(view: ClusterView, load: Load, worker: Worker) -> float:
     """Seconds of a load during which a worker has to wait: what others copy from DRAM is in nobody's way."""
     is_own = load.worker.worker_id == worker.worker_id
+    node, device = view.nodes[load.worker.node_id], load.worker.device_tier
     parts = ((tier, count) for tier, count in load.missing.items() if is_own or tier > Tier.DRAM)
-    return sum(count / _path_bandwidth(view, load.worker, tier, assumptions) for tier, count in parts)
-
-
-def _path_bandwidth(view: ClusterView, worker: Worker, source: Tier, assumptions: Assumptions) -> float:
-    """Bytes per second of the slowest tier from ``source`` up to the device."""
-    node, device, bandwidths = view.nodes[worker.node_id], worker.device_tier, view.experience.bandwidths
-    assumed = assumptions.bandwidth_bytes_per_second
-    return min(bandwidths.known(node, tier) or assumed[tier] for tier in Tier if device < tier <= source)
+    return sum(count / view.experience.bandwidths.path(node, tier, device) for tier, count in parts)

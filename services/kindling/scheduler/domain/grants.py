@@ -1,5 +1,6 @@
 """Which generations an instance has on its hands: those granted and not yet released, and those its worker reports."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -19,11 +20,13 @@ class GrantLedger:
     """Counts the generations in flight per instance.
 
     A grant ends when it is released, when a worker that had reported its generation reports it no more, or
-    ``ttl_seconds`` after it was given if the worker never reported it.
+    ``ttl_seconds`` after it was given if the worker never reported it. ``changed`` is told of each instance of which
+    something has changed.
     """
 
-    def __init__(self, ttl_seconds: float) -> None:
+    def __init__(self, ttl_seconds: float, changed: Callable[[str], None] = lambda _: None) -> None:
         self._ttl_seconds = ttl_seconds
+        self._changed = changed
         self._accounts: dict[str, _Account] = {}
         self._instance_of: dict[str, str] = {}
         self._unseen: dict[str, float] = {}  # oldest first: the time to live is the same for all
@@ -44,6 +47,7 @@ class GrantLedger:
         account = self._accounts[instance_id]
         if account.idle_since is not None:
             account.idle_since = now
+        self._changed(instance_id)
 
     def grant(self, generation_id: str, instance_id: str, now: float) -> None:
         """Give a generation room in an instance, once."""
@@ -55,6 +59,7 @@ class GrantLedger:
         account.granted.add(generation_id)
         account.ended.discard(generation_id)
         account.idle_since = None
+        self._changed(instance_id)
 
     def release(self, generation_id: str, now: float) -> bool:
         """Take a generation's room back; false if there was no such grant."""
@@ -65,7 +70,7 @@ class GrantLedger:
         account = self._accounts[instance_id]
         account.granted.discard(generation_id)
         account.ended.add(generation_id)
-        self._settle(account, now)
+        self._settle(instance_id, now)
         return True
 
     def leave(self, generation_id: str, now: float) -> None:
@@ -75,7 +80,7 @@ class GrantLedger:
             self._unseen.pop(generation_id, None)
             account = self._accounts[instance_id]
             account.granted.discard(generation_id)
-            self._settle(account, now)
+            self._settle(instance_id, now)
 
     def move(self, generation_id: str, source_id: str, target_id: str, now: float) -> None:
         """A generation goes on in another instance: it takes room there from now on, and none where it was.
@@ -87,7 +92,7 @@ class GrantLedger:
             return
         self.release(generation_id, now)
         source.ended.add(generation_id)
-        self._settle(source, now)
+        self._settle(source_id, now)
         self.grant(generation_id, target_id, now)
         if generation_id in self._accounts[target_id].reported:
             self._unseen.pop(generation_id)
@@ -103,7 +108,7 @@ class GrantLedger:
             self._unseen.pop(generation_id, None)
         account.reported = generation_ids
         account.ended &= generation_ids
-        self._settle(account, now)
+        self._settle(instance_id, now)
 
     def expire(self, now: float) -> list[str]:
         """Take back the grants whose generation no worker has reported in time; returns them."""
@@ -140,8 +145,10 @@ class GrantLedger:
         """Since when an instance has nothing to do; none while it has."""
         return self._accounts[instance_id].idle_since
 
-    def _settle(self, account: _Account, now: float) -> None:
+    def _settle(self, instance_id: str, now: float) -> None:
+        account = self._accounts[instance_id]
         if account.in_flight():
             account.idle_since = None
         elif account.idle_since is None:
             account.idle_since = now
+        self._changed(instance_id)

@@ -23,6 +23,7 @@ class Loads:
 
     def __init__(self) -> None:
         self._by_node: defaultdict[str, dict[str, Load]] = defaultdict(dict)  # by instance then
+        self._by_digest: defaultdict[str, dict[str, str]] = defaultdict(dict)  # nodes, by instance then
 
     def __contains__(self, instance: Instance) -> bool:
         return instance.instance_id in self._by_node.get(instance.node_id, ())
@@ -30,6 +31,7 @@ class Loads:
     def begin(self, instance: Instance, load: Load) -> None:
         """An instance's load is decided; it is the last one of its node."""
         self._by_node[instance.node_id][instance.instance_id] = load
+        self._by_digest[load.digest][instance.instance_id] = instance.node_id
 
     def advance(self, instance: Instance, progress: LoadProgress, now: float) -> None:
         """Take in how far a load has come; one that is not known is ignored."""
@@ -41,13 +43,27 @@ class Loads:
     def end(self, instance: Instance) -> None:
         """A load is over, one way or the other; one that is not known is ignored."""
         loads = self._by_node.get(instance.node_id, {})
-        loads.pop(instance.instance_id, None)
+        load = loads.pop(instance.instance_id, None)
         if not loads:
             self._by_node.pop(instance.node_id, None)
+        if load is not None:
+            del self._by_digest[load.digest][instance.instance_id]
+            if not self._by_digest[load.digest]:
+                del self._by_digest[load.digest]
 
     def on_node(self, node_id: str) -> Collection[Load]:
         """A node's loads, the first first."""
         return self._by_node[node_id].values() if node_id in self._by_node else ()
+
+    def nodes_of(self, digest: str) -> Collection[str]:
+        """The nodes that load a checkpoint."""
+        return self._by_digest[digest].values() if digest in self._by_digest else ()
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if a load is not found by its checkpoint, or one that is over is."""
+        by_node = {(name, load.digest, node) for node, loads in self._by_node.items() for name, load in loads.items()}
+        found = {(name, digest, node) for digest, nodes in self._by_digest.items() for name, node in nodes.items()}
+        assert by_node == found
 
 
 def missing_by_tier(held: Mapping[Tier, int], total_bytes: int, device: Tier) -> dict[Tier, int]:

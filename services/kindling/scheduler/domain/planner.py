@@ -131,8 +131,7 @@ class Planner:
 
     def lost_workers(self, now: float) -> list[str]:
         """Workers with instances or a watch that have not answered for too long."""
-        known = {i.worker_id for i in self.view.instances.values()}
-        return [name for name in sorted(known) if (end := self._lost_at(name)) is not None and end <= now]
+        return [name for name in sorted(self.view.unheard) if (end := self._lost_at(name)) is not None and end <= now]
 
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
         blocked = self.troubles.blocking(model.name, now) is not None
@@ -204,7 +203,7 @@ class Planner:
         return self._stop(StopInstance(instance_id, reason), now)
 
     def _stop_surplus(self, plan: Plan, now: float) -> None:
-        for instance in list(self.view.instances.values()):
+        for instance in scaling.perhaps_surplus(self.view, now):
             reason = scaling.surplus(self.view, instance, now)
             if reason is not None and not self._is_wanted(instance):
                 plan.stops.append(self.stop(instance.instance_id, reason, now))
@@ -217,19 +216,22 @@ class Planner:
         """Models that somebody waits for, the longest wait first; then those that keep a minimum running."""
         waiting = [name for name in self.lines.models() if name in self.view.models]
         yield from (self.view.models[name] for name in waiting)
-        for name, model in sorted(self.view.models.items()):
-            if model.settings.min_instances and name not in waiting:
-                yield model
+        yield from (self.view.models[name] for name in sorted(self.view.minimal.difference(waiting)))
 
     def _overdue(self, now: float) -> Iterator[tuple[Request, KindlingError]]:
-        for request in self.lines:
-            model = self.view.models.get(request.model)
-            if model is None:
-                yield request, unknown_model(request.model)
-            elif request.arrived_at + model.settings.max_queue_wait_seconds <= now:
-                yield request, queue_timeout(model)
-            elif self._workers_missed(request) <= now:
-                yield request, no_workers()
+        for name in self.lines.names():
+            model = self.view.models.get(name)
+            for request in self.lines.waiting(name):
+                if (error := self._overdue_error(request, model, now)) is None:
+                    break  # nobody else in this line has waited longer
+                yield request, error
+
+    def _overdue_error(self, request: Request, model: Model | None, now: float) -> KindlingError | None:
+        if model is None:
+            return unknown_model(request.model)
+        if request.arrived_at + model.settings.max_queue_wait_seconds <= now:
+            return queue_timeout(model)
+        return no_workers() if self._workers_missed(request) <= now else None
 
     def _refuse(self, overdue: Iterator[tuple[Request, KindlingError]]) -> list[Refusal]:
         refusals = [Refusal(request, error) for request, error in overdue]
@@ -245,7 +247,7 @@ class Planner:
         return self._refuse(iter([(request, retold(error)) for request in self.lines.line(model.name)]))
 
     def _watch_workers(self, now: float) -> None:
-        if any(self.view.can_start(worker) for worker in self.view.workers.values()):
+        if self.view.startable:
             self._without_workers_since = None
         elif self._without_workers_since is None:
             self._without_workers_since = now
@@ -261,14 +263,14 @@ class Planner:
         yield scaling.next_keep_alive(self.view, now)
         yield self.troubles.next_retry(now)
         yield self.relocation.next_retry(now)
-        for name in {instance.worker_id for instance in self.view.instances.values()}:
+        for name in self.view.unheard:
             yield self._lost_at(name)
-        for name in self.lines.models():
+        for name in self.lines.names():
             head, model = self.lines.head(name), self.view.models.get(name)
             if head is not None and model is not None:
                 yield head.arrived_at + model.settings.max_queue_wait_seconds
                 yield self._workers_missed(head)
-        patience = (request.arrived_at + self.limits.avoid_seconds for request in self.lines if request.avoid)
+        patience = (request.arrived_at + self.limits.avoid_seconds for request in self.lines.choosy())
         yield min((end for end in patience if end > now), default=None)
 
     def _lost_at(self, worker_id: str) -> float | None:

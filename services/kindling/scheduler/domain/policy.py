@@ -2,12 +2,16 @@
 
 import enum
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.soonest import soonest
+from kindling.scheduler.domain.values import Instance, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
+
+_ALTERNATIVES = 3  # to tell of
 
 
 class WaitReason(enum.Enum):
@@ -41,7 +45,7 @@ class UseInstance:
 
 @dataclass(frozen=True, slots=True)
 class StartInstance:
-    """Start an instance where it is ready soonest; ``alternatives`` are the other placements, best first."""
+    """Start an instance where it is ready soonest; ``alternatives`` are the best of the others."""
 
     placement: Estimate
     alternatives: tuple[Estimate, ...] = ()
@@ -82,30 +86,21 @@ class Policy:
     def place(self, view: ClusterView, need: Need, now: float) -> StartInstance | StopInstance | Wait:
         """Return how one more instance of a model comes to be, elsewhere than those to be avoided."""
         shunned = {view.instances[name].worker_id for name in need.avoid if name in view.instances}
-        there = [worker for worker in view.workers.values() if view.can_start(worker)]
-        candidates = [worker for worker in there if worker.worker_id not in shunned]
-        if not candidates:
+        barred = shunned | need.excluded
+        if shunned >= view.startable:
             return Wait(WaitReason.NO_WORKERS)
-        allowed = [worker for worker in candidates if worker.worker_id not in need.excluded]
-        if not allowed and len(candidates) < len(there):
+        if barred >= view.startable and shunned & view.startable:
             return Wait(WaitReason.NO_SLOT)  # somebody less choosy might still succeed
-        return self._start(view, need.model, allowed, now) or _make_room(view, allowed, now)
+        return self._start(view, need.model, barred, now) or _make_room(view, barred, now)
 
     def place_on(self, view: ClusterView, model: Model, worker: Worker, now: float) -> Estimate:
         """Return what a start on a worker with a free slot is expected to take."""
         return estimate(view, worker, model.checkpoint, now, self.assumptions)
 
-    def _start(self, view: ClusterView, model: Model, allowed: list[Worker], now: float) -> StartInstance | None:
+    def _start(self, view: ClusterView, model: Model, barred: AbstractSet[str], now: float) -> StartInstance | None:
         """The placement with the smallest startup time among the free slots."""
-        placements = sorted(
-            (
-                estimate(view, worker, model.checkpoint, now, self.assumptions)
-                for worker in allowed
-                if view.free_slots(worker)
-            ),
-            key=lambda placement: (placement.seconds, placement.worker_id),
-        )
-        return StartInstance(placements[0], tuple(placements[1:])) if placements else None
+        placements = soonest(view, model.checkpoint, barred, now, self.assumptions)
+        return StartInstance(placements[0], tuple(placements[1 : 1 + _ALTERNATIVES])) if placements else None
 
 
 def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:
@@ -130,29 +125,25 @@ def _has_enough(view: ClusterView, need: Need) -> WaitReason | None:
     return None
 
 
-def _make_room(view: ClusterView, allowed: list[Worker], now: float) -> StopInstance | Wait:
+def _make_room(view: ClusterView, barred: AbstractSet[str], now: float) -> StopInstance | Wait:
     """Free a slot: one that is on its way, else the best victim's."""
-    if not allowed:
+    if barred >= view.startable:
         return Wait(WaitReason.ALL_FAILED)
-    if any(_becomes_free(view, instance) for worker in allowed for instance in view.instances_on(worker.worker_id)):
+    stopping = (view.instances[name] for name in view.stopping)
+    if any(_is_allowed(view, one, barred) and not view.is_busy(one) for one in stopping):
         return Wait(WaitReason.SLOT_BECOMES_FREE)
-    victim = min(_victims(view, allowed), key=lambda spare: _eviction_order(view, spare, now), default=None)
+    victim = next(_victims(view, barred, now), None)
     if victim is None:
         return Wait(WaitReason.NO_SLOT)
     return StopInstance(victim.instance_id, "the slot is needed by another model")
 
 
-def _becomes_free(view: ClusterView, instance: Instance) -> bool:
-    return instance.state is InstanceState.STOPPING and not view.is_busy(instance)
-
-
-def _victims(view: ClusterView, allowed: list[Worker]) -> Iterator[Instance]:
-    on_allowed = (instance for worker in allowed for instance in view.instances_on(worker.worker_id))
-    return (instance for instance in on_allowed if scaling.is_spare(view, instance))
-
-
-def _eviction_order(view: ClusterView, spare: Instance, now: float) -> tuple[bool, float, str]:
+def _victims(view: ClusterView, barred: AbstractSet[str], now: float) -> Iterator[Instance]:
     """Those past keep-alive first, then the least recently used."""
-    idle_since = view.grants.idle_since(spare.instance_id)
-    assert idle_since is not None
-    return scaling.surplus(view, spare, now) is None, idle_since, spare.instance_id
+    for instance in map(view.instances.__getitem__, view.idle.in_eviction_order(now)):
+        if _is_allowed(view, instance, barred) and scaling.is_spare(view, instance):
+            yield instance
+
+
+def _is_allowed(view: ClusterView, instance: Instance, barred: AbstractSet[str]) -> bool:
+    return instance.worker_id in view.startable and instance.worker_id not in barred

@@ -59,7 +59,7 @@ def is_spare(view: ClusterView, instance: Instance) -> bool:
     if view.migrations_of(instance.instance_id):
         return False
     model = view.models.get(instance.model)
-    if model is None:
+    if model is None or not model.settings.min_instances:
         return True
     others = sum(view.serves(i) for i in view.instances_of(model.name) if i.instance_id != instance.instance_id)
     return others >= model.settings.min_instances
@@ -67,8 +67,12 @@ def is_spare(view: ClusterView, instance: Instance) -> bool:
 
 def next_keep_alive(view: ClusterView, now: float) -> float | None:
     """When the keep-alive of an instance is over next, those already over left out."""
-    ends = (_stays_until(view, i) for i in view.instances.values() if i.model in view.models and is_spare(view, i))
-    return min((end for end in ends if end > now), default=None)
+    return next((end for end, name in view.idle.ends_after(now) if is_spare(view, view.instances[name])), None)
+
+
+def perhaps_surplus(view: ClusterView, now: float) -> list[Instance]:
+    """The instances that may be surplus, all others are not; those first that have been there longest."""
+    return view.in_order_of_entry(view.replaced.union(view.idle.over(now)))
 
 
 def _stays_until(view: ClusterView, instance: Instance) -> float:

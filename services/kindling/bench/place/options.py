@@ -1,0 +1,36 @@
+"""What one run of the benchmark is to do."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A cluster: nodes with so many workers each, models, and the checkpoints that nodes hold."""
+
+    nodes: int = 1_000
+    workers_per_node: int = 8
+    models: int = 10_000
+    residency: int = 100_000
+
+    @property
+    def workers(self) -> int:
+        """Workers of all nodes."""
+        return self.nodes * self.workers_per_node
+
+    def halved(self) -> "Size":
+        """Half as large a cluster, with half as many models."""
+        return replace(self, nodes=self.nodes // 2, models=self.models // 2, residency=self.residency // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOptions:
+    """The stated size and, for the growth, half and a quarter of it; ``steps`` events for each."""
+
+    size: Size = Size()
+    steps: int = 20_000
+    seed: int = 1
+
+    def sizes(self) -> list[Size]:
+        """What is measured, the smallest first."""
+        half = self.size.halved()
+        return [half.halved(), half, self.size]
