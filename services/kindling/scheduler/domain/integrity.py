@@ -40,6 +40,8 @@ def _check_workers(view: ClusterView) -> None:
     assert view.startable == {name for name, worker in view.workers.items() if view.can_start(worker)}
     unheard = {one.worker_id for one in view.instances.values() if not view.link(one.worker_id).connected}
     assert view.unheard == unheard
+    there = {name for names in view.workers_on.values() for name in names}
+    assert there == view.workers.keys() | {one.worker_id for one in view.instances.values()}
     for name, worker in view.workers.items():
         assert (name in view.slots) == (name in view.startable and view.free_slots(worker) > 0)
         _check_offer(view, worker)

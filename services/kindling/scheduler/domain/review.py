@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 def review_worker(view: ClusterView, worker_id: str) -> None:
     """Whether a worker can start instances, has a free slot, and is heard of as long as it has instances."""
-    worker = view.workers.get(worker_id)
+    worker, has_instances = view.workers.get(worker_id), bool(view.on_worker.get(worker_id))
+    _mark(view.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or has_instances)
     can_start = worker is not None and view.can_start(worker)
     _mark(view.startable, worker_id, can_start)
-    _mark(view.unheard, worker_id, bool(view.on_worker.get(worker_id)) and not view.link(worker_id).connected)
+    _mark(view.unheard, worker_id, has_instances and not view.link(worker_id).connected)
     if worker is None or not can_start or not view.free_slots(worker):
         view.slots.drop(worker_id)
     else:

@@ -37,7 +37,7 @@ class ClusterView:
 
     def __init__(self, grant_ttl_seconds: float = 10.0) -> None:
         self.nodes = WatchedDict[Node](self._review_node)
-        self.workers = WatchedDict[Worker](self._enter_worker)
+        self.workers = WatchedDict[Worker](self._review_worker)
         self.models = WatchedDict[Model](self._review_model)
         self.instances: dict[str, Instance] = {}
         self.migrations = MigrationTable()
@@ -59,7 +59,7 @@ class ClusterView:
         self.confirmed: set[str] = set()  # instances that a report has named
         self.of_model: defaultdict[str, set[str]] = defaultdict(set)
         self.on_worker: defaultdict[str, set[str]] = defaultdict(set)
-        self._workers_on: defaultdict[str, set[str]] = defaultdict(set)  # live or not, as long as they have instances
+        self.workers_on: defaultdict[str, set[str]] = defaultdict(set)  # by node; live ones and those with instances
 
     # Records
 
@@ -85,7 +85,7 @@ class ClusterView:
         self.instances[instance.instance_id] = instance
         self.of_model[instance.model].add(instance.instance_id)
         self.on_worker[instance.worker_id].add(instance.instance_id)
-        self._workers_on[instance.node_id].add(instance.worker_id)
+        self.workers_on[instance.node_id].add(instance.worker_id)
         self._entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
         place = self._place(instance)
@@ -213,7 +213,7 @@ class ClusterView:
 
     def instances_on_node(self, node_id: str) -> list[Instance]:
         """The instances on a node, by id."""
-        there = (one for worker_id in self._workers_on.get(node_id, ()) for one in self.instances_on(worker_id))
+        there = (one for worker_id in self.workers_on.get(node_id, ()) for one in self.instances_on(worker_id))
         return sorted(there, key=lambda one: one.instance_id)
 
     def serves(self, instance: Instance) -> bool:
@@ -263,11 +263,6 @@ class ClusterView:
 
     # Indexes
 
-    def _enter_worker(self, worker_id: str) -> None:
-        if (worker := self.workers.get(worker_id)) is not None:
-            self._workers_on[worker.node_id].add(worker_id)
-        self._review_worker(worker_id)
-
     def _enter_link(self, worker_id: str, link: Link | None) -> None:
         if link is None:
             self._links.pop(worker_id, None)
@@ -277,7 +272,7 @@ class ClusterView:
         self._review_worker(worker_id)
 
     def _review_node(self, node_id: str) -> None:
-        for worker_id in self._workers_on.get(node_id, ()):
+        for worker_id in tuple(self.workers_on.get(node_id, ())):
             self._review_worker(worker_id)
 
     def _review_worker(self, worker_id: str) -> None:
