@@ -49,7 +49,9 @@ def test_percentiles() -> None:
 
 
 def test_sizes_are_halved_twice() -> None:
-    assert [size.workers for size in PlaceOptions().sizes()] == [2000, 4000, 8000]
+    options = PlaceOptions(steps=400)
+    assert [size.workers for size in options.sizes()] == [2000, 4000, 8000]
+    assert [options.steps_for(size) for size in options.sizes()] == [100, 200, 400]
 
 
 def test_every_kind_of_event_comes_and_the_view_holds_together() -> None:

@@ -106,7 +106,7 @@ def place(
     residency: Annotated[
         int | None, typer.Option(min=0, help="Checkpoints that nodes hold; ten for each model if not given.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Events in each cluster.")] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Events in the cluster.")] = 40_000,
 ) -> None:
     """Measure how many decisions per second the scheduler makes, and how their cost grows with the cluster.
 

@@ -24,11 +24,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOptions:
-    """The stated size and, for the growth, half and a quarter of it; ``steps`` events for each."""
+    """The stated size, with ``steps`` events, and for the growth half and a quarter of it, with as many per worker."""
 
     size: Size = Size()
-    steps: int = 20_000
+    steps: int = 40_000
     seed: int = 1
+
+    def steps_for(self, size: Size) -> int:
+        """Events in a cluster: a larger one has more of them."""
+        return max(2, self.steps * size.workers // self.size.workers)
 
     def sizes(self) -> list[Size]:
         """What is measured, the smallest first."""

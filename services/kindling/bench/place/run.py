@@ -33,7 +33,8 @@ def _measure_one(size: Size, options: PlaceOptions) -> Sample:
     tracemalloc.stop()
     driver = Driver(planner, dice, sample)
     driver.fill()
-    driver.run(options.steps // 2)
+    half = options.steps_for(size) // 2
+    driver.run(half)
     driver.fill_up()
-    driver.run(options.steps - options.steps // 2)
+    driver.run(half)
     return sample
