@@ -20,8 +20,8 @@ TIMER = (
 )
 RATE = "decisions per second: grants, starts, evictions and waits over the time of all events, most without a decision"
 STREAM = (
-    "one process, one core; half of the events with a tenth of the slots free, half with none; one slot per worker, and "
-    "as many events per worker in each cluster"
+    "one process, one core; half of the events with a tenth of the slots free, half with none; one slot per worker, "
+    "and as many events per worker in each cluster"
 )
 MEMORY = "memory of the view: all objects of planner and view once every worker has told that it runs nothing"
 NOTES = (TIMER, RATE, STREAM, MEMORY)
