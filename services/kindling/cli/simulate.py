@@ -1,0 +1,57 @@
+"""`kindling simulate`: the scheduler on a simulated cluster, beside what one would otherwise have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kindling.bench.console import begin, report_console
+from kindling.simulate.options import SimulateOptions
+from kindling.simulate.policies import PolicyName
+
+_ALL = ",".join(PolicyName)
+
+
+def simulate(
+    trace: Annotated[str, typer.Option(help="azure-conv, azure-code, or a file in their format.")] = "azure-conv",
+    models: Annotated[int, typer.Option(min=1, help="Models that the requests are for.")] = 32,
+    model_profile: Annotated[str, typer.Option(help="What each of them is.")] = "opt-6.7b",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 4,
+    node_profile: Annotated[str, typer.Option(help="What each of them is.")] = "paper-a40",
+    cv: Annotated[float, typer.Option(min=0, help="Draw arrivals anew, this bursty; 0 leaves them as they are.")] = 0,
+    zipf: Annotated[float, typer.Option(min=0, help="How unevenly popular the models are; 0 is even.")] = 0,
+    lengths: Annotated[str, typer.Option(help="With --cv: azure-conv, azure-code, gsm8k or sharegpt.")] = "",
+    policies: Annotated[str, typer.Option(metavar="NAME,…", help="What to compare.")] = _ALL,
+    seeds: Annotated[int, typer.Option(min=1, help="Workloads to draw.")] = 5,
+    keep_alive: Annotated[float, typer.Option(min=0, help="Seconds that an idle instance stays.")] = 300,
+    concurrency: Annotated[int, typer.Option(min=1, help="Generations at once in an instance.")] = 8,
+    price: Annotated[float, typer.Option(min=0, help="Dollars per device and hour.")] = 2.0,
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+) -> None:
+    """Compare how long requests wait for their models: the scheduler's own code, under virtual time, beside others."""
+    from kindling.simulate.command import compare
+
+    options = SimulateOptions(
+        policies=_policies(policies),
+        trace=trace,
+        models=models,
+        model=model_profile,
+        nodes=nodes,
+        node=node_profile,
+        cv=cv,
+        zipf=zipf,
+        lengths=lengths,
+        seeds=seeds,
+        keep_alive_seconds=keep_alive,
+        concurrency_target=concurrency,
+        price_per_device_hour=price,
+    )
+    compare(options, begin(), report_console(), json)
+
+
+def _policies(names: str) -> tuple[PolicyName, ...]:
+    known = {name.value: name for name in PolicyName}
+    asked = dict.fromkeys(names.split(","))
+    if unknown := [name for name in asked if name not in known]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--policies")
+    return tuple(known[name] for name in asked)

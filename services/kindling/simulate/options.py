@@ -1,0 +1,25 @@
+"""What one run of the simulator is to do."""
+
+from dataclasses import dataclass
+
+from kindling.simulate.policies import PolicyName
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateOptions:
+    """Names are those of the catalogues; ``cv`` of 0 leaves the trace's arrivals as they are, and empty ``lengths``
+    its lengths. Each of ``seeds`` draws a workload of its own, the same for all ``policies``."""
+
+    policies: tuple[PolicyName, ...] = tuple(PolicyName)
+    trace: str = "azure-conv"
+    models: int = 32
+    model: str = "opt-6.7b"
+    nodes: int = 4
+    node: str = "paper-a40"
+    cv: float = 0.0
+    zipf: float = 0.0
+    lengths: str = ""
+    seeds: int = 5
+    keep_alive_seconds: float = 300.0
+    concurrency_target: int = 8
+    price_per_device_hour: float = 2.0

@@ -1,0 +1,1 @@
+"""Ways of giving requests an instance."""

@@ -1,0 +1,145 @@
+"""Kindling's scheduler: the planner and policy that the service runs, as they are, under virtual time."""
+
+from itertools import count
+
+from kindling.platform.errors import KindlingError
+from kindling.scheduler.domain.planner import Planner
+from kindling.scheduler.domain.plans import Limits, Plan, Start
+from kindling.scheduler.domain.policy import Policy
+from kindling.scheduler.domain.values import (
+    LoadReport,
+    Model,
+    ModelSettings,
+    Node,
+    ReportedInstance,
+    Request,
+    Residency,
+    Tier,
+    TierUse,
+    Worker,
+    WorkerReport,
+)
+from kindling.simulate.simulated_cluster import Generation, SimulatedCluster
+
+
+class KindlingStrategy:
+    """Does for the planner what the scheduler's term does: tells it what happens, and carries its plans out."""
+
+    def __init__(self, cluster: SimulatedCluster, settings: ModelSettings) -> None:
+        self._cluster = cluster
+        self._events = cluster.events
+        self._generations: dict[str, Generation] = {}
+        self._running: dict[str, dict[str, set[str]]] = {worker_id: {} for worker_id in cluster.workers}
+        suffixes = count()
+        self.planner = Planner(Policy(), Limits(), lambda: str(next(suffixes)))
+        self._version = 0
+        self._enter_cluster(settings)
+
+    def arrive(self, generation: Generation) -> None:
+        """Grant at once if an instance has room, else hold and plan; see ``Strategy``."""
+        now, arrival = self._events.now, generation.arrival
+        request = Request(generation.generation_id, arrival.model, now)
+        self._generations[generation.generation_id] = generation
+        if (grant := self.planner.try_grant(request, now)) is not None:
+            self._begin(generation.generation_id, grant.instance.instance_id)
+            return
+        try:
+            self.planner.hold(request, now)
+        except KindlingError:
+            self._cluster.refuse(self._generations.pop(generation.generation_id))
+        self._plan()
+
+    def _enter_cluster(self, settings: ModelSettings) -> None:
+        view, profile = self.planner.view, self._cluster.profile
+        device = "cpu" if Tier.DRAM not in profile.bandwidth_bytes_per_second else profile.device_kind
+        tiers = tuple(TierUse(tier, bandwidth_bytes_per_second=speed) for tier, speed in self._links())
+        for node_id in self._cluster.nodes:
+            view.nodes[node_id] = Node(node_id, node_id, tiers)
+        for name, checkpoint in self._cluster.checkpoints.items():
+            view.models[name] = Model(name, checkpoint, settings)
+        for worker_id in self._cluster.workers:
+            node_id = worker_id.rpartition("/")[0]
+            view.workers[worker_id] = Worker(worker_id, node_id, worker_id, device, init_seconds=profile.init_seconds)
+            view.connect(worker_id, 0.0)
+            self._report(worker_id)
+        for node_id in self._cluster.nodes:
+            self._tell_residency(node_id)
+
+    def _links(self) -> list[tuple[Tier, float]]:
+        return list(self._cluster.profile.bandwidth_bytes_per_second.items())
+
+    # What happens
+
+    def _plan(self) -> None:
+        self._version += 1
+        while self._carry_out(self.planner.plan(self._events.now)):
+            pass
+        deadline, version = self.planner.next_deadline(self._events.now), self._version
+        if deadline is not None:
+            self._events.at(deadline, lambda: self._plan_again(version))
+
+    def _plan_again(self, version: int) -> None:
+        if version == self._version:
+            self._plan()
+
+    def _carry_out(self, plan: Plan) -> bool:
+        """Do what a plan says; returns whether that has changed what can be planned."""
+        for grant in plan.grants:
+            self._begin(grant.request.generation_id, grant.instance.instance_id)
+        for refusal in plan.refusals:
+            self._cluster.refuse(self._generations.pop(refusal.request.generation_id))
+        for stop in plan.stops:
+            self._stop(stop.instance.instance_id, stop.instance.worker_id)
+        for start in plan.starts:
+            self._start(start)
+        return bool(plan.stops)
+
+    def _start(self, start: Start) -> None:
+        instance = start.instance
+
+        def done(report: LoadReport) -> None:
+            self._started(instance.instance_id, instance.worker_id, report)
+
+        self._cluster.start(instance.instance_id, instance.model, instance.worker_id, done)
+
+    def _started(self, instance_id: str, worker_id: str, report: LoadReport) -> None:
+        self._running[worker_id][instance_id] = set()
+        self.planner.started(instance_id, report, self._events.now)
+        self._report(worker_id)
+        self._tell_residency(worker_id.rpartition("/")[0])
+        self._plan()
+
+    def _stop(self, instance_id: str, worker_id: str) -> None:
+        self._cluster.stop(instance_id)
+        self._running[worker_id].pop(instance_id, None)
+        self.planner.view.remove_instance(instance_id)
+        self._report(worker_id)
+
+    def _begin(self, generation_id: str, instance_id: str) -> None:
+        worker_id = self.planner.view.instances[instance_id].worker_id
+        self._running[worker_id][instance_id].add(generation_id)
+        self._report(worker_id)
+        self._cluster.begin(
+            self._generations[generation_id], instance_id, lambda: self._end(generation_id, instance_id, worker_id)
+        )
+
+    def _end(self, generation_id: str, instance_id: str, worker_id: str) -> None:
+        del self._generations[generation_id]
+        self._running[worker_id][instance_id].discard(generation_id)
+        self.planner.release(generation_id, self._events.now)
+        self._report(worker_id)
+        self._plan()
+
+    # What is told
+
+    def _report(self, worker_id: str) -> None:
+        running = self._running[worker_id].items()
+        reported = tuple(ReportedInstance(name, frozenset(generations)) for name, generations in running)
+        self.planner.view.apply_report(WorkerReport(worker_id, reported), self._events.now)
+
+    def _tell_residency(self, node_id: str) -> None:
+        node, view = self._cluster.nodes[node_id], self.planner.view
+        for checkpoint in self._cluster.checkpoints.values():
+            tiers = ((Tier.DRAM, node.dram), (Tier.SSD, node.ssd))
+            held = {tier: checkpoint.total_bytes for tier, cache in tiers if checkpoint.digest in cache}
+            view.put_residency(Residency(node_id, checkpoint.digest, held))
