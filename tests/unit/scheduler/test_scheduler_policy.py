@@ -91,6 +91,16 @@ def test_the_least_recently_used_idle_instance_makes_room(view: ClusterView) -> 
     assert decide(view, views.model()) == StopInstance("b-1", "the slot is needed by another model")
 
 
+def test_the_idle_instance_makes_room_in_whose_place_the_model_is_ready_soonest(view: ClusterView) -> None:
+    model = views.model()
+    views.add_node(view, views.node("far", ssd=1e9, remote=1e8))
+    views.add_node(view, views.node("near", ssd=1e9, remote=1e8))
+    views.hold(view, "near", model, ssd=views.GB)
+    views.put(view, "a-1", views.model("a"), "far/w0", now=3.0)
+    views.put(view, "b-1", views.model("b"), "near/w0", now=5.0)
+    assert decide(view, model) == StopInstance("b-1", "the slot is needed by another model")
+
+
 def test_one_past_its_keep_alive_makes_room_first(view: ClusterView) -> None:
     views.add_node(view, views.node("n"), workers=2)
     views.put(view, "a-1", views.model("a", keep_alive_seconds=1.0), "n/w0", now=5.0)

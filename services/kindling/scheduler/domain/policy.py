@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
@@ -11,6 +12,7 @@ from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
+_VICTIMS = 16  # looked at, the first to be evicted first
 _ALTERNATIVES = 3  # to tell of
 
 
@@ -91,7 +93,7 @@ class Policy:
             return Wait(WaitReason.NO_WORKERS)
         if barred >= view.startable and shunned & view.startable:
             return Wait(WaitReason.NO_SLOT)  # somebody less choosy might still succeed
-        return self._start(view, need.model, barred, now) or _make_room(view, barred, now)
+        return self._start(view, need.model, barred, now) or self._make_room(view, need.model, barred, now)
 
     def place_on(self, view: ClusterView, model: Model, worker: Worker, now: float) -> Estimate:
         """Return what a start on a worker with a free slot is expected to take."""
@@ -101,6 +103,22 @@ class Policy:
         """The placement with the smallest startup time among the free slots."""
         placements = soonest(view, model.checkpoint, barred, now, self.assumptions)
         return StartInstance(placements[0], tuple(placements[1 : 1 + _ALTERNATIVES])) if placements else None
+
+    def _make_room(self, view: ClusterView, model: Model, barred: AbstractSet[str], now: float) -> StopInstance | Wait:
+        """Free a slot: one that is on its way, else that of the victim in whose place the model is ready soonest."""
+        if barred >= view.startable:
+            return Wait(WaitReason.ALL_FAILED)
+        stopping = (view.instances[name] for name in view.stopping)
+        if any(_is_allowed(view, one, barred) and not view.is_busy(one) for one in stopping):
+            return Wait(WaitReason.SLOT_BECOMES_FREE)
+
+        def seconds_there(victim: Instance) -> float:
+            return self.place_on(view, model, view.workers[victim.worker_id], now).seconds
+
+        victim = min(islice(_victims(view, barred, now), _VICTIMS), key=seconds_there, default=None)
+        if victim is None:
+            return Wait(WaitReason.NO_SLOT)
+        return StopInstance(victim.instance_id, "the slot is needed by another model")
 
 
 def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:
@@ -123,19 +141,6 @@ def _has_enough(view: ClusterView, need: Need) -> WaitReason | None:
     if maximum and scaling.alive(view, model, need.avoid) >= maximum:
         return WaitReason.AT_MAXIMUM
     return None
-
-
-def _make_room(view: ClusterView, barred: AbstractSet[str], now: float) -> StopInstance | Wait:
-    """Free a slot: one that is on its way, else the best victim's."""
-    if barred >= view.startable:
-        return Wait(WaitReason.ALL_FAILED)
-    stopping = (view.instances[name] for name in view.stopping)
-    if any(_is_allowed(view, one, barred) and not view.is_busy(one) for one in stopping):
-        return Wait(WaitReason.SLOT_BECOMES_FREE)
-    victim = next(_victims(view, barred, now), None)
-    if victim is None:
-        return Wait(WaitReason.NO_SLOT)
-    return StopInstance(victim.instance_id, "the slot is needed by another model")
 
 
 def _victims(view: ClusterView, barred: AbstractSet[str], now: float) -> Iterator[Instance]:
