@@ -7,7 +7,6 @@ from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierT
 from kindling.simulate.events import Events
 from kindling.simulate.lru_tier import LruTier
 from kindling.simulate.node_profiles import NodeProfile
-from kindling.simulate.shared_link import SharedLink
 
 LoadDone = Callable[[LoadReport], None]
 Read = Callable[[float], None]
@@ -16,7 +15,7 @@ Read = Callable[[float], None]
 
 @dataclass(slots=True)
 class _Fetch:
-    """Bytes on their way into DRAM, and who waits for them."""
+    """Bytes on their way into DRAM, or in line for it until ``began``, and who waits for them."""
 
     source: Tier
     began: float
@@ -26,8 +25,9 @@ class _Fetch:
 class SimulatedNode:
     """Bytes come from the fastest tier that has all of a checkpoint; all links on the way run at once, chunk by chunk.
 
-    One fetch serves all devices that wait for the same checkpoint. What comes from REMOTE is kept on the SSD and in
-    DRAM; each device copies from DRAM over its own link, which a CPU does not need.
+    Checkpoints are fetched into DRAM one after the other, as storage managers do; one fetch serves all devices that
+    wait for it. What comes from REMOTE is kept on the SSD, too. Each device copies from DRAM over its own link, which a
+    CPU does not need: it computes on the pool.
     """
 
     def __init__(self, node_id: str, profile: NodeProfile, events: Events) -> None:
@@ -36,10 +36,9 @@ class SimulatedNode:
         self.dram = LruTier(profile.dram_pool_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
         self._events = events
-        self._links = {
-            tier: SharedLink(events, profile.bandwidth_bytes_per_second[tier]) for tier in (Tier.SSD, Tier.REMOTE)
-        }
+        self._copies = Tier.DRAM in profile.bandwidth_bytes_per_second
         self._fetches: dict[str, _Fetch] = {}
+        self._next_turn = 0.0
 
     def source_of(self, digest: str) -> Tier:
         """The fastest tier that has a checkpoint."""
@@ -48,16 +47,24 @@ class SimulatedNode:
         return Tier.SSD if digest in self.ssd else Tier.REMOTE
 
     def load(self, checkpoint: Checkpoint, done: LoadDone) -> Tier:
-        """Bring a checkpoint to a device, which holds it in DRAM until ``release``; returns where it comes from."""
+        """Bring a checkpoint to a device; returns where it comes from.
+
+        It stays in DRAM until it is copied from there or, on a CPU, until ``release``.
+        """
         self.dram.pin(checkpoint.digest)
         began, source = self._events.now, self.source_of(checkpoint.digest)
         if (fetch := self._fetches.get(checkpoint.digest)) is not None:
             source = fetch.source
         copy_seconds = self._copy_seconds(checkpoint)
 
+        def ready(read_seconds: float) -> None:
+            if self._copies:
+                self.dram.unpin(checkpoint.digest)
+            done(self._report(checkpoint, source, read_seconds, began))
+
         def finish(read_seconds: float) -> None:
             ready_at = max(self._events.now, began + max(copy_seconds, self.profile.init_seconds))
-            self._events.at(ready_at, lambda: done(self._report(checkpoint, source, read_seconds, began)))
+            self._events.at(ready_at, lambda: ready(read_seconds))
 
         if source is Tier.DRAM:
             self.dram.put(checkpoint.digest, checkpoint.total_bytes)
@@ -68,7 +75,8 @@ class SimulatedNode:
 
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
-        self.dram.unpin(digest)
+        if not self._copies:
+            self.dram.unpin(digest)
 
     def _copy_seconds(self, checkpoint: Checkpoint) -> float:
         bytes_per_second = self.profile.bandwidth_bytes_per_second.get(Tier.DRAM)
@@ -77,8 +85,10 @@ class SimulatedNode:
     def _fetch(self, checkpoint: Checkpoint, source: Tier) -> _Fetch:
         digest = checkpoint.digest
         if digest not in self._fetches:
-            self._fetches[digest] = _Fetch(source, self._events.now)
-            self._links[source].move(checkpoint.total_bytes, lambda: self._arrive(checkpoint))
+            fetch = self._fetches[digest] = _Fetch(source, max(self._events.now, self._next_turn))
+            seconds = checkpoint.total_bytes / self.profile.bandwidth_bytes_per_second[source]
+            self._next_turn = fetch.began + seconds
+            self._events.at(self._next_turn, lambda: self._arrive(checkpoint))
         return self._fetches[digest]
 
     def _arrive(self, checkpoint: Checkpoint) -> None:
