@@ -1,13 +1,14 @@
 """Puts the worker together: the one place that knows every adapter."""
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import SystemClock
 from kindling.platform.etcd import configured_etcd
 from kindling.platform.logging import get_logger
-from kindling.platform.process import Shutdown
+from kindling.platform.process import Shutdown, exempt_from_collection
 from kindling.platform.rpc.channel import open_channel
 from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2_grpc, state_pb2
@@ -51,6 +52,8 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
         server = build_server(settings, instances, workers)
         await resources.enter_async_context(server)
         record = _record(settings, server, await _warm_up(engines))
+        gc.collect()  # the model that was built to warm up
+        exempt_from_collection()
         async with in_registry(etcd, settings.etcd_prefix, record, settings.lease_ttl_seconds):
             log.info("worker_started", worker_id=settings.worker_id, address=server.address)
             await shutdown.requested.wait()

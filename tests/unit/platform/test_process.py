@@ -54,3 +54,10 @@ def test_a_bug_leaves_its_trace() -> None:
     record = json.loads(errors.splitlines()[-1])
     assert record["event"] == "service_crashed"
     assert "ZeroDivisionError" in json.dumps(record["exception"])
+
+
+def test_what_was_imported_is_left_out_of_garbage_collections() -> None:
+    process = start("import gc; print(gc.get_freeze_count(), len(gc.get_objects()), flush=True)")
+    output, _ = process.communicate(timeout=30)
+    frozen, looked_at = map(int, output.splitlines()[1].split())
+    assert frozen > 10 * looked_at
