@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kindling.bench.console import begin, report_console
+from kindling.bench.console import report_console
+from kindling.cli.console import err
 from kindling.simulate.options import SimulateOptions
 from kindling.simulate.policies import PolicyName
 
@@ -46,7 +47,7 @@ def simulate(
         concurrency_target=concurrency,
         price_per_device_hour=price,
     )
-    compare(options, begin(), report_console(), json)
+    compare(options, lambda policy: err.print(f"[dim]{policy}[/]"), report_console(), json)
 
 
 def _policies(names: str) -> tuple[PolicyName, ...]:
