@@ -64,11 +64,16 @@ class PlainStrategy:
 
     def _serve(self) -> None:
         self._give_up()
-        waiting = [model for model, line in self._lines.items() if line]
-        for model in sorted(waiting, key=lambda name: self._lines[name][0].arrival.at_seconds):
-            self._fill(model)
+        for model in self._in_order():
+            self._fill(model)  # all before any starts: who came first would else stop what another has waited for
+        for model in self._in_order():
             while len(self._lines[model]) > self._coming(model) and self._start(model):
                 pass
+
+    def _in_order(self) -> list[str]:
+        """The models that somebody waits for, the longest wait first."""
+        waiting = [model for model, line in self._lines.items() if line]
+        return sorted(waiting, key=lambda name: self._lines[name][0].arrival.at_seconds)
 
     def _give_up(self) -> None:
         longest = self._settings.max_queue_wait_seconds
