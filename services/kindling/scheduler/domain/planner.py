@@ -1,6 +1,6 @@
 """The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
@@ -127,8 +127,7 @@ class Planner:
         in_order = list(self._models_in_order())
         for model in in_order:  # all of them before any needs room, lest somebody awaited be made to leave
             self._serve(model, plan, now)
-        for model in in_order:
-            self._extend(model, plan, now)
+        self._extend_all(in_order, plan, now)
         self._stop_surplus(plan, now)  # again: those who might have used an idle one have a place elsewhere by now
         return plan
 
@@ -153,25 +152,38 @@ class Planner:
         """One that it would rather have if there is one, else one that it does not avoid any more."""
         return instance_with_room(self.view, model, request.avoid) or instance_with_room(self.view, model, avoid)
 
-    def _extend(self, model: Model, plan: Plan, now: float) -> None:
-        """Have as many instances start as who waits still, and the model's minimum, want."""
-        blocked, coming = self.troubles.blocking(model.name, now) is not None, 0
-        request, avoid = self._next_in_line(model, now)
-        while True:
-            decision = self._policy.decide(self.view, self._need(model, request, avoid, coming), now)
-            if isinstance(decision, Wait) or blocked:
-                break
+    def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
+        """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
+        the same ones."""
+        is_full = False
+        for model in models:
+            request, avoid = self._next_in_line(model, now)
+            need = self._need(model, request, avoid)
+            is_picky = bool(need.avoid or need.excluded)
+            if not is_full or is_picky:
+                wait = self._extend(need, request, plan, now)
+                is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
+
+    def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
+        """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""
+        is_blocked = self.troubles.blocking(need.model.name, now) is not None
+        while not isinstance(decision := self._policy.decide(self.view, need, now), Wait):
+            if is_blocked:
+                return None
             if isinstance(decision, StartInstance):
-                plan.starts.append(self._start(model, decision, request, now))
+                plan.starts.append(self._start(need.model, decision, request, now))
             else:
                 self._make_room(decision, plan, now)
-                coming += 1
-        if isinstance(decision, Wait):
-            self._note_wait(model, decision, blocked, plan, now)
+                need = replace(need, coming=need.coming + 1)
+        if decision.until is not None:
+            self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
+        if decision.reason is WaitReason.ALL_FAILED and not is_blocked:
+            plan.refusals += self._give_up(need.model, now)
+        return decision
 
-    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], coming: int) -> Need:
+    def _need(self, model: Model, request: Request | None, avoid: frozenset[str]) -> Need:
         queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, self.troubles.excluded(model.name), avoid, coming, since)
+        return Need(model, queued, self.troubles.excluded(model.name), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
@@ -180,12 +192,6 @@ class Planner:
             plan.stops.append(self._stop(decision, now))
         elif isinstance(decision, MoveInstance):
             plan.moves.append(self.relocation.make_way(decision, now))
-
-    def _note_wait(self, model: Model, wait: Wait, blocked: bool, plan: Plan, now: float) -> None:
-        if wait.until is not None:
-            self._looks_again_at = min(self._looks_again_at or wait.until, wait.until)
-        if wait.reason is WaitReason.ALL_FAILED and not blocked:
-            plan.refusals += self._give_up(model, now)
 
     def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
         """Who is served next, and what they avoid: the first who can run on what there is, else who waits longest."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from kindling.scheduler.domain import scaling
@@ -42,6 +42,7 @@ class RoomSearch:
     assumptions: Assumptions
     limit_seconds: float
     best: Room | None = None
+    _ready: dict[tuple[str, str, float], float] = field(default_factory=dict)  # seconds, by node and kind of worker
 
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
@@ -53,16 +54,15 @@ class RoomSearch:
 
     def look_at_idle(self) -> None:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
-        near = (one for worker in self._sooner() for one in self.view.instances_on(worker.worker_id))
         oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
-        for some in (near, oldest):
+        for some in (self._there_sooner(), oldest):
             for victim in islice(filter(self._can_be_evicted, some), _LOOKED_AT):
-                self._consider(Room(self._there(victim), self._regret(victim), _stop(victim)))
+                if (seconds := self._there(victim)) < self.limit_seconds:
+                    self._consider(Room(seconds, self._regret(victim), _stop(victim)))
 
     def look_at_busy(self) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        near = (one for worker in self._sooner() for one in self.view.instances_on(worker.worker_id))
-        for victim in islice(filter(self._can_be_moved, near), _LOOKED_AT):
+        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _LOOKED_AT):
             self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
@@ -102,21 +102,30 @@ class RoomSearch:
 
     # Where the model would be ready sooner
 
-    def _sooner(self) -> Iterator[Worker]:
-        """Workers without a free slot that have something of the checkpoint parked, or whose nodes hold some of it."""
+    def _there_sooner(self) -> Iterator[Instance]:
+        """Those in workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far
+        as the model would be ready there within the limit."""
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(sorted(view.workers_on.get(node_id, ())) for node_id in nodes)
         for name in dict.fromkeys(chain(view.holders.parked_in(digest), there)):
             is_full = name in view.startable and name not in view.slots and name not in self.barred
             if is_full and self._ready_in(view.workers[name]) < self.limit_seconds:
-                yield view.workers[name]
+                yield from view.instances_on(name)
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])
 
     def _ready_in(self, worker: Worker) -> float:
-        return estimate(self.view, worker, self.need.model.checkpoint, self.now, self.assumptions).seconds
+        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: the same for
+        all of a kind on a node, but for those that have it parked."""
+        checkpoint = self.need.model.checkpoint
+        if self.view.holders.has_parked(worker.worker_id, checkpoint.digest):
+            return estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
+        kind = worker.node_id, worker.device_kind, worker.init_seconds
+        if kind not in self._ready:
+            self._ready[kind] = estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
+        return self._ready[kind]
 
     # Who can leave
 
