@@ -12,8 +12,9 @@ from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
-_LOOKED_AT = 16  # of each kind
-_TARGETS = 4  # that are not free, for each that might move
+_LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
+_LOOKED_THROUGH = 64  # idle ones, for as many that may be evicted
+_MOVERS = 4  # busy instances that might move, and idle ones that might make room for them
 _MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
 
 
@@ -43,6 +44,8 @@ class RoomSearch:
     limit_seconds: float
     best: Room | None = None
     _ready: dict[tuple[str, str, float], float] = field(default_factory=dict)  # seconds, by node and kind of worker
+    _near: list[tuple[float, Worker]] | None = None
+    _oldest: list[Instance] | None = None
 
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
@@ -54,15 +57,14 @@ class RoomSearch:
 
     def look_at_idle(self) -> None:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
-        oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
-        for some in (self._there_sooner(), oldest):
-            for victim in islice(filter(self._can_be_evicted, some), _LOOKED_AT):
-                if (seconds := self._there(victim)) < self.limit_seconds:
-                    self._consider(Room(seconds, self._regret(victim), _stop(victim)))
+        near = islice(filter(self._can_be_evicted, self._there_sooner()), _LOOKED_AT)
+        for victim in chain(near, self._evictable()):
+            if (seconds := self._there(victim)) < self.limit_seconds:
+                self._consider(Room(seconds, self._regret(victim), _stop(victim)))
 
     def look_at_busy(self) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _LOOKED_AT):
+        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
             self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
@@ -73,7 +75,8 @@ class RoomSearch:
         for target in free[:1]:
             self._consider_moving(victim, target, 0.0, _move(victim, target, self.need.model))
         if not free:
-            for other in self._evictable_elsewhere(victim):
+            others = (one for one in self._evictable() if one.worker_id != victim.worker_id)
+            for other in islice(others, _MOVERS):
                 worker = self.view.workers[other.worker_id]
                 target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
                 self._consider_moving(victim, target, self._regret(other), _stop(other))
@@ -82,11 +85,6 @@ class RoomSearch:
         handover = migration_seconds(self.view, victim, self.view.workers[target.worker_id])
         seconds = target.seconds + handover + self._there(victim)
         self._consider(Room(seconds, handover + regret, decision))
-
-    def _evictable_elsewhere(self, victim: Instance) -> Iterator[Instance]:
-        oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
-        others = (one for one in oldest if one.worker_id != victim.worker_id and self._can_be_evicted(one))
-        return islice(others, _TARGETS)
 
     def _look_at_waiting(self, victim: Instance) -> None:
         """Who has waited for long waits no longer than starting elsewhere would take all in all."""
@@ -103,15 +101,30 @@ class RoomSearch:
     # Where the model would be ready sooner
 
     def _there_sooner(self) -> Iterator[Instance]:
-        """Those in workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far
-        as the model would be ready there within the limit."""
+        """Those near to which the model would be ready within the limit, the soonest first."""
+        if self._near is None:
+            self._near = sorted(self._nearby(), key=lambda found: (found[0], found[1].worker_id))
+        for seconds, worker in self._near:
+            if seconds >= self.limit_seconds:
+                return
+            yield from self.view.instances_on(worker.worker_id)
+
+    def _nearby(self) -> Iterator[tuple[float, Worker]]:
+        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it."""
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
-        there = chain.from_iterable(sorted(view.workers_on.get(node_id, ())) for node_id in nodes)
-        for name in dict.fromkeys(chain(view.holders.parked_in(digest), there)):
-            is_full = name in view.startable and name not in view.slots and name not in self.barred
-            if is_full and self._ready_in(view.workers[name]) < self.limit_seconds:
-                yield from view.instances_on(name)
+        there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
+        for name in {*view.holders.parked_in(digest), *there}:
+            if name in view.startable and name not in view.slots and name not in self.barred:
+                yield self._ready_in(view.workers[name]), view.workers[name]
+
+    def _evictable(self) -> list[Instance]:
+        """Idle instances that may be evicted, those first that have been idle longest."""
+        if self._oldest is None:
+            oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
+            some = islice(oldest, _LOOKED_THROUGH)
+            self._oldest = list(islice(filter(self._can_be_evicted, some), _LOOKED_AT))
+        return self._oldest
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])
