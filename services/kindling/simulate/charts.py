@@ -11,7 +11,7 @@ _OURS, _PLAIN = "#1c7ed6", "#74b9f5"
 _BASELINES: Final = dict(
     zip(
         (name for name in PolicyName if name is not PolicyName.FULL),
-        ("#868e96", "#2b8a3e", "#d9480f", "#862e9c", "#e8590c", "#212529"),
+        ("#868e96", "#2b8a3e", "#9c6644", "#c92a2a", "#f59f00", "#212529"),
         strict=True,
     )
 )
@@ -49,13 +49,16 @@ def _save(workloads: Sequence[Sequence[Cell]], title: str, draw: Draw, path: Pat
 
     columns = min(2, len(workloads))
     rows = -(-len(workloads) // columns)
-    size = (8 * columns, 1.2 + 3.8 * rows)
+    size = (8 * columns, 1.6 + 3.6 * rows)
     figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axes, of_one in zip(grid.flat, workloads, strict=False):
         draw(axes, of_one)
         axes.set_title(f"{of_one[0].model}, {of_one[0].workload}", fontsize=10)
     for axes in grid.flat[len(workloads) :]:
         axes.set_axis_off()
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -81,13 +84,10 @@ def _startup(axes: Any, cells: Sequence[Cell]) -> None:
     axes.barh(places, means, color=[_color(one) for one in cells])
     axes.plot(p99s, places, "k.", label="P99")
     for place, one in zip(places, cells, strict=True):
-        axes.annotate(
-            f" {one.mean_seconds:.2f}", (max(_LEAST_SECONDS, one.mean_seconds), place), va="center", fontsize=7
-        )
+        axes.annotate(f" {one.mean_seconds:.2f} s", (_LEAST_SECONDS, place), va="center", fontsize=8, color="white")
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST_SECONDS)
-    axes.set_xlabel("seconds: mean, P99")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.set_xlabel("seconds: bar to the mean, dot at P99")
 
 
 def _mean_and_p99(one: Cell) -> tuple[float, float]:
@@ -104,7 +104,6 @@ def _cdf(axes: Any, cells: Sequence[Cell]) -> None:
     axes.set_ylim(0, 101)
     axes.set_xlabel("startup latency, seconds")
     axes.set_ylabel("% of the requests")
-    axes.legend(fontsize=6)
 
 
 def _starts(axes: Any, cells: Sequence[Cell]) -> None:
@@ -117,7 +116,6 @@ def _starts(axes: Any, cells: Sequence[Cell]) -> None:
         if one.migrations:
             axes.annotate(f" {one.migrations:,.0f} moved", (end, place), va="center", fontsize=7)
     axes.set_xlabel("starts")
-    axes.legend(fontsize=7)
 
 
 def _cost(axes: Any, cells: Sequence[Cell], price_per_device_hour: float) -> None:
