@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from kindling.bench.goals import goals_table, goals_values
 from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings
 from kindling.simulate.experiment import Setup, Variant, run
@@ -17,7 +16,7 @@ from kindling.simulate.model_profiles import model_profile
 from kindling.simulate.node_profiles import node_profile
 from kindling.simulate.options import SimulateOptions
 from kindling.simulate.paper_suite import PaperOptions, run_paper_suite
-from kindling.simulate.paper_tables import GOALS, paper_ratios, paper_table, policies_table
+from kindling.simulate.paper_tables import goals_table, goals_values, paper_ratios, paper_table, policies_table
 from kindling.simulate.policies import PolicyName
 from kindling.simulate.redraw import redraw
 from kindling.simulate.replay import replay
@@ -68,12 +67,12 @@ def reproduce(options: PaperOptions, price_per_device_hour: float, say: Say, con
         paper_table(cells),
         policies_table(cells, "mean_seconds", "Mean startup latency"),
         policies_table(cells, "p99_seconds", "P99 of the startup latency"),
+        goals_table(ratios),
         *(cells_table(of_one, price_per_device_hour) for of_one in by_workload(cells)),
     ]
-    for table in tables[:3]:
+    for table in tables[:4]:
         console.print(table.rich())
-    console.print(goals_table(ratios, GOALS))
-    values = as_values(cells, {"options": asdict(options)}) | {"ratios": ratios, "goals": goals_values(ratios, GOALS)}
+    values = as_values(cells, {"options": asdict(options)}) | {"ratios": ratios, "goals": goals_values(ratios)}
     note = f"{options.rate:g} requests/s for {options.duration_seconds:g} s, {options.seeds} workloads"
     _write(output, cells, tables, values, note, price_per_device_hour)
 

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from kindling.bench.goals import Goal
 from kindling.simulate.paper_suite import LENGTHS, MODELS, PUBLISHED_SECONDS, SYSTEMS
 from kindling.simulate.policies import PolicyName
 from kindling.simulate.results import Cell, by_workload, least_ratio
 from kindling.simulate.text_table import TextTable
 
-GOALS: Final = (
-    Goal("best_baseline_over_full_min", 1.0, at_least=True),
-    Goal("best_baseline_over_full_p99_min", 1.0, at_least=True),
-    Goal("download_over_full_min", 10.0, at_least=True),
-    Goal("paper_over_full_min", 1.0, at_least=True),
-)
+GOALS: Final = {
+    "best_baseline_over_full_min": 1.0,
+    "best_baseline_over_full_p99_min": 1.0,
+    "download_over_full_min": 10.0,
+    "paper_over_full_min": 1.0,
+}
+"""What the ratios are to be at least."""
 _COLUMNS = ("", *(f"{model} {lengths}" for lengths in LENGTHS for model in MODELS))
 
 
@@ -43,6 +43,21 @@ def paper_ratios(cells: Sequence[Cell]) -> Mapping[str, float]:
         "paper_over_full_min": min(_published_over_full(cells), default=None),
     }
     return {name: ratio for name, ratio in ratios.items() if ratio is not None}
+
+
+def goals_table(ratios: Mapping[str, float]) -> TextTable:
+    """Return the ratios beside their goals."""
+    rows = [(name, f"{ratio:.2f}", f"≥ {GOALS[name]:g}", _verdict(name, ratio)) for name, ratio in ratios.items()]
+    return TextTable("Goals", ("figure", "measured", "goal", "reached"), rows)
+
+
+def goals_values(ratios: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """Return the goals for a JSON."""
+    return {name: {"goal": f"≥ {GOALS[name]:g}", "reached": _verdict(name, ratio)} for name, ratio in ratios.items()}
+
+
+def _verdict(name: str, ratio: float) -> str:
+    return "yes" if ratio >= GOALS[name] else "NO"
 
 
 def _seconds(cells: Sequence[Cell], policy: str, figure: str) -> list[str]:
