@@ -190,7 +190,7 @@ def test_bad_options_are_told(options: list[str], message: str) -> None:
 
 def test_the_papers_evaluation_is_run_and_reported(tmp_path: Path) -> None:
     answer = tmp_path / "out.json"
-    options = ["--suite", "paper", "--rate", "0.2", "--duration", "120", "--seeds", "1"]
+    options = ["--suite", "paper", "--rate", "0.5", "--duration", "150", "--seeds", "1"]
     result = CliRunner().invoke(app, ["simulate", *options, "--json", str(answer)])
     assert result.exit_code == 0, result.output
     found = json.loads(answer.read_text())
