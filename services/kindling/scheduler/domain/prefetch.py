@@ -21,7 +21,7 @@ _PIECES = 4  # of a checkpoint, one for each promotion
 _CLEARLY_COLDER = 0.5  # what gives way is at most so probable, over what comes
 _RECHECKS_PER_HORIZON = 8
 _LONGEST_UNREVIEWED_SECONDS = 86_400.0
-_SOON_SECONDS = 1.0  # until the cluster has heard of what was brought
+_SOON_SECONDS = 0.3  # until the cluster has heard of what was brought
 # Bounds on the work of one plan.
 _LEAST_SECONDS_BETWEEN_PLANS = 0.1
 _MOST_REVIEWS = 32
