@@ -188,7 +188,7 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         self.pinned_bytes: list[int] = []  # what the next evictions find pinned
         self.evicted: list[tuple[str, int]] = []
         self.prefetches: asyncio.Queue[Any] = asyncio.Queue()
-        self.prefetch_outcomes: list[Any] = []  # of the next ones; done afterwards
+        self.prefetch_outcomes: list[Any] = []  # of the next ones, or errors; done afterwards
         self.prefetches_released = asyncio.Event()
         self.prefetches_released.set()
         self.deleted: list[str] = []
@@ -209,8 +209,10 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
     async def PrefetchCheckpoint(self, request: Any, _context: Any) -> Any:
         self.prefetches.put_nowait(request)
         await self.prefetches_released.wait()
-        outcomes = self.prefetch_outcomes or [storage_pb2.PREFETCH_OUTCOME_DONE]
-        return storage_pb2.PrefetchCheckpointResponse(outcome=outcomes.pop(0), prefetched_bytes=request.head_bytes)
+        outcome = self.prefetch_outcomes.pop(0) if self.prefetch_outcomes else storage_pb2.PREFETCH_OUTCOME_DONE
+        if isinstance(outcome, KindlingError):
+            raise outcome
+        return storage_pb2.PrefetchCheckpointResponse(outcome=outcome, prefetched_bytes=request.head_bytes)
 
     async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
         self.deleted.append(request.digest)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from kindling.platform.errors import UnavailableError
 from kindling.v1 import checkpoint_pb2, storage_pb2
 from support.scheduler_cluster import Client, Cluster
 from support.scheduler_fakes import FakeStorage
@@ -67,8 +68,11 @@ async def test_the_head_of_what_is_called_periodically_is_brought_in_time(
     assert request.head_bytes == 4 * GB
 
 
-async def test_one_that_is_cut_short_is_tried_again_later(cluster: Cluster, storage: FakeStorage) -> None:
-    storage.prefetch_outcomes = [storage_pb2.PREFETCH_OUTCOME_YIELDED]
+@pytest.mark.parametrize(
+    "outcome", [storage_pb2.PREFETCH_OUTCOME_YIELDED, UnavailableError("it is away", reason="STORAGE_DRAINING")]
+)
+async def test_one_that_is_cut_short_is_tried_again_later(cluster: Cluster, storage: FakeStorage, outcome: Any) -> None:
+    storage.prefetch_outcomes = [outcome] * 5
     client = await cluster.start_scheduler(**LIMITS)
     await called(cluster, client)
     cluster.clock.advance(0.7 * PERIOD)
