@@ -39,8 +39,11 @@ async def evict(stub: Any, digest: str) -> int:
 
 
 async def load(stub: Any, digest: str) -> None:
+    """Load a checkpoint, and return once the lease is seen to have ended."""
     async with open_checkpoint(stub, digest) as lease:
         await lease.loaded()
+    while (await stub.GetStorageStatus(storage_pb2.GetStorageStatusRequest())).leases:
+        pass
 
 
 async def until_known(etcd: EtcdClient, key: str, *, there: bool) -> None:
