@@ -24,7 +24,7 @@ _LONGEST_UNREVIEWED_SECONDS = 86_400.0
 _SOON_SECONDS = 0.3  # until the cluster has heard of what was brought
 # Bounds on the work of one plan.
 _LEAST_SECONDS_BETWEEN_PLANS = 0.1
-_MOST_REVIEWS = 32
+_MOST_REVIEWS = 16
 _MOST_NODES = 32
 _MOST_TO_GIVE_WAY = 64
 
