@@ -1,16 +1,20 @@
 """`kindling simulate`: the scheduler on a simulated cluster, beside what one would otherwise have."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from kindling.bench.console import report_console
 from kindling.cli.console import err
+from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.options import SimulateOptions
 from kindling.simulate.policies import PolicyName
 
 _ALL = ",".join(PolicyName)
+_EXTRAS = ",".join(Mechanism)
+Name = TypeVar("Name", bound=StrEnum)
 
 
 def simulate(
@@ -23,6 +27,7 @@ def simulate(
     zipf: Annotated[float, typer.Option(min=0, help="How unevenly popular the models are; 0 is even.")] = 0,
     lengths: Annotated[str, typer.Option(help="With --cv: azure-conv, azure-code, gsm8k or sharegpt.")] = "",
     policies: Annotated[str, typer.Option(metavar="NAME,…", help="What to compare.")] = _ALL,
+    mechanisms: Annotated[str, typer.Option(metavar="NAME,…", help="What `full` has; `none` for nothing.")] = _EXTRAS,
     seeds: Annotated[int, typer.Option(min=1, help="Workloads to draw.")] = 5,
     keep_alive: Annotated[float, typer.Option(min=0, help="Seconds that an idle instance stays.")] = 300,
     concurrency: Annotated[int, typer.Option(min=1, help="Generations at once in an instance.")] = 8,
@@ -33,7 +38,8 @@ def simulate(
     from kindling.simulate.command import compare
 
     options = SimulateOptions(
-        policies=_policies(policies),
+        policies=tuple(_named(PolicyName, policies, "--policies")),
+        mechanisms=frozenset(_named(Mechanism, "" if mechanisms == "none" else mechanisms, "--mechanisms")),
         trace=trace,
         models=models,
         model=model_profile,
@@ -50,9 +56,9 @@ def simulate(
     compare(options, lambda policy: err.print(f"[dim]{policy}[/]"), report_console(), json)
 
 
-def _policies(names: str) -> tuple[PolicyName, ...]:
-    known = {name.value: name for name in PolicyName}
-    asked = dict.fromkeys(names.split(","))
+def _named(kind: type[Name], names: str, option: str) -> list[Name]:
+    known = {name.value: name for name in kind}
+    asked = dict.fromkeys(filter(None, names.split(",")))
     if unknown := [name for name in asked if name not in known]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--policies")
-    return tuple(known[name] for name in asked)
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint=option)
+    return [known[name] for name in asked]

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings
-from kindling.simulate.experiment import Setup, run
+from kindling.simulate.experiment import Setup, Variant, run
 from kindling.simulate.lengths import TracedLengths, lengths_named
 from kindling.simulate.model_profiles import model_profile
 from kindling.simulate.node_profiles import node_profile
 from kindling.simulate.options import SimulateOptions
+from kindling.simulate.policies import PolicyName
 from kindling.simulate.redraw import redraw
 from kindling.simulate.replay import replay
 from kindling.simulate.report import cells_table
@@ -32,12 +33,16 @@ def compare(options: SimulateOptions, say: Say, console: Console, json_path: Pat
     """
     workloads = draw_workloads(options)
     cells = run_cells(options, workloads, say)
-    requests = sum(len(workload.arrivals) for workload in workloads) / len(workloads)
+    requests = cells[0].requests
     reached_cv = sum(workload.gap_cv for workload in workloads) / len(workloads)
-    console.print(cells_table(cells, requests, options.price_per_device_hour))
+    console.print(cells_table(cells, options.price_per_device_hour))
     console.print(f"[dim]{requests:,.0f} requests; coefficient of variation of a model's gaps: {reached_cv:.1f}[/]")
     if json_path is not None:
-        taken_with = {"requests": requests, "gap_cv": reached_cv, "options": asdict(options)}
+        taken_with = {
+            "requests": requests,
+            "gap_cv": reached_cv,
+            "options": asdict(options) | {"mechanisms": sorted(options.mechanisms)},
+        }
         json_path.write_text(json.dumps(as_values(cells, taken_with), indent=2))
 
 
@@ -72,6 +77,7 @@ def run_cells(options: SimulateOptions, workloads: Sequence[Workload], say: Say)
     cells = []
     for policy in options.policies:
         say(policy.value)
-        runs = [run(policy, workload, setup, seed) for seed, workload in enumerate(workloads)]
-        cells.append(cell(policy, workloads[0].name, options.model, runs))
+        variant = Variant(policy, options.mechanisms if policy is PolicyName.FULL else frozenset())
+        runs = [run(variant, workload, setup, seed) for seed, workload in enumerate(workloads)]
+        cells.append(cell(variant, workloads[0].name, options.model, runs))
     return cells

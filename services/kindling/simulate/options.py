@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+from kindling.simulate.mechanisms import ALL_MECHANISMS, Mechanism
 from kindling.simulate.policies import PolicyName
 
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
     """Names are those of the catalogues; ``cv`` of 0 leaves the trace's arrivals as they are, and empty ``lengths``
-    its lengths. Each of ``seeds`` draws a workload of its own, the same for all ``policies``."""
+    its lengths. Each of ``seeds`` draws a workload of its own, the same for all ``policies``. ``mechanisms`` are
+    Kindling's."""
 
     policies: tuple[PolicyName, ...] = tuple(PolicyName)
+    mechanisms: frozenset[Mechanism] = ALL_MECHANISMS
     trace: str = "azure-conv"
     models: int = 32
     model: str = "opt-6.7b"

@@ -2,15 +2,16 @@
 
 import pytest
 
-from kindling.scheduler.domain.policy import (
+from kindling.scheduler.domain.decisions import (
+    AwaitSlot,
     Need,
-    Policy,
     StartInstance,
     StopInstance,
     UseInstance,
     Wait,
     WaitReason,
 )
+from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.values import InstanceState, Model, ParkedCheckpoint, WorkerReport
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
@@ -120,7 +121,7 @@ def test_a_slot_that_becomes_free_is_waited_for(view: ClusterView) -> None:
     views.add_node(view, views.node("n"), workers=2)
     views.put(view, "a-1", views.model("a"), "n/w0", InstanceState.STOPPING)
     views.put(view, "b-1", views.model("b"), "n/w1")
-    assert decide(view, views.model()) == Wait(WaitReason.SLOT_BECOMES_FREE)
+    assert decide(view, views.model()) == AwaitSlot("a-1")
 
 
 def test_workers_that_failed_are_left_out(view: ClusterView) -> None:

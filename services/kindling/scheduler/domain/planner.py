@@ -5,23 +5,24 @@ from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
-from kindling.scheduler.domain.estimate import Estimate
-from kindling.scheduler.domain.lines import WaitingLines
-from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
-from kindling.scheduler.domain.policy import (
+from kindling.scheduler.domain.decisions import (
+    MakeRoom,
+    MoveInstance,
     Need,
-    Policy,
     StartInstance,
     StopInstance,
     UseInstance,
     Wait,
     WaitReason,
-    instance_with_room,
 )
+from kindling.scheduler.domain.estimate import Estimate
+from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
+from kindling.scheduler.domain.policy import Policy, instance_with_room
 from kindling.scheduler.domain.refusals import no_workers, queue_full, queue_timeout, retold, unknown_model
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
-from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Model, Request
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
 
@@ -37,6 +38,7 @@ class Planner:
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
         self._without_workers_since: float | None = None
+        self._looks_again_at: float | None = None
 
     # Requests
 
@@ -115,6 +117,9 @@ class Planner:
     def plan(self, now: float) -> Plan:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
+        self._looks_again_at = None
+        self.view.claimed.clear()
+        self.view.mature(now)
         self._watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._overdue(now))
@@ -134,11 +139,10 @@ class Planner:
         return [name for name in sorted(self.view.unheard) if (end := self._lost_at(name)) is not None and end <= now]
 
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
-        blocked = self.troubles.blocking(model.name, now) is not None
+        blocked, coming = self.troubles.blocking(model.name, now) is not None, 0
         while True:
             request, avoid = self._next_in_line(model, now)
-            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name), avoid)
-            decision = self._policy.decide(self.view, need, now)
+            decision = self._policy.decide(self.view, self._need(model, request, avoid, coming), now)
             if isinstance(decision, UseInstance):
                 assert request is not None
                 plan.grants.append(self._grant(request, decision, now))
@@ -147,8 +151,27 @@ class Planner:
             elif isinstance(decision, StartInstance):
                 plan.starts.append(self._start(model, decision, request, now))
             else:
-                plan.stops.append(self._stop(decision, now))
-        if decision == Wait(WaitReason.ALL_FAILED) and not blocked:
+                self._make_room(decision, plan, now)
+                coming += 1
+        if isinstance(decision, Wait):
+            self._note_wait(model, decision, blocked, plan, now)
+
+    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], coming: int) -> Need:
+        queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
+        return Need(model, queued, self.troubles.excluded(model.name), avoid, coming, since)
+
+    def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
+        """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
+        self.view.claimed.add(decision.instance_id)
+        if isinstance(decision, StopInstance):
+            plan.stops.append(self._stop(decision, now))
+        elif isinstance(decision, MoveInstance):
+            plan.moves.append(self.relocation.make_way(decision, now))
+
+    def _note_wait(self, model: Model, wait: Wait, blocked: bool, plan: Plan, now: float) -> None:
+        if wait.until is not None:
+            self._looks_again_at = min(self._looks_again_at or wait.until, wait.until)
+        if wait.reason is WaitReason.ALL_FAILED and not blocked:
             plan.refusals += self._give_up(model, now)
 
     def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
@@ -263,6 +286,9 @@ class Planner:
         yield scaling.next_keep_alive(self.view, now)
         yield self.troubles.next_retry(now)
         yield self.relocation.next_retry(now)
+        yield self._looks_again_at
+        if self.lines:
+            yield next((end for end, _ in self.view.maturing), None)
         for name in self.view.unheard:
             yield self._lost_at(name)
         for name in self.lines.names():
