@@ -1,7 +1,9 @@
 """What becomes of prefetched chunks, as metrics."""
 
+from functools import partial
+
 from opentelemetry import metrics
-from opentelemetry.metrics import Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from kindling.storage.domain.prefetch_tally import PrefetchTally
 
@@ -18,6 +20,8 @@ def watch_prefetches(tally: PrefetchTally, meter: Meter | None = None) -> None:
     """Have the process's metrics, or those of ``meter``, say what ``tally`` says."""
     meter = meter or metrics.get_meter(__name__)
     for name, unit, description, field in _METRICS:
-        meter.create_observable_counter(
-            name, [lambda _, field=field: [Observation(getattr(tally, field))]], unit, description
-        )
+        meter.create_observable_counter(name, [partial(_look, tally, field)], unit, description)
+
+
+def _look(tally: PrefetchTally, field: str, _options: CallbackOptions) -> list[Observation]:
+    return [Observation(getattr(tally, field))]

@@ -25,10 +25,10 @@ class Held:
     dram: float
 
 
-shares = st.sampled_from((0.0, 0.3, 1.0))
-held = st.lists(st.builds(Held, st.sampled_from(NODES), st.integers(0, 2), shares, shares), max_size=9)
-calls = st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0.5, 20.0, 100.0, 100.0, 600.0))), max_size=40)
-nodes = st.sets(st.sampled_from(NODES))
+on_ssd, in_dram = st.sampled_from((0.3, 1.0, 1.0, 1.0)), st.sampled_from((0.0, 0.0, 0.3, 1.0))
+held = st.lists(st.builds(Held, st.sampled_from(NODES), st.integers(0, 2), on_ssd, in_dram), min_size=2, max_size=9)
+calls = st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0.5, 20.0, 50.0))), min_size=10, max_size=60)
+nodes = st.sets(st.sampled_from(NODES), max_size=1)
 
 
 def cluster(holds: list[Held], drained: set[str], loading: set[str]) -> ClusterView:
@@ -57,7 +57,7 @@ def cluster(holds: list[Held], drained: set[str], loading: set[str]) -> ClusterV
 def test_promotions_stay_within_their_bounds(
     holds: list[Held], history: list[tuple[int, float]], drained: set[str], loading: set[str], is_done: bool
 ) -> None:
-    view, planner, now = cluster(holds, drained, loading), Prefetcher(Arrivals(0.0), limits=LIMITS), 0.0
+    view, planner, now = cluster(holds, drained, loading), Prefetcher(Arrivals(-1e6), limits=LIMITS), 0.0
     for number, gap in history:
         now += gap
         planner.note(MODELS[number], now)
