@@ -157,11 +157,17 @@ class Prefetcher:
         return not view.startable.isdisjoint(view.holders.parked_in(digest))
 
     def _colder(self, view: ClusterView, promotion: Promotion, now: float) -> tuple[str, ...]:
-        """What is in the node's DRAM and clearly less probable to be called, the least probable first."""
-        bound = _CLEARLY_COLDER * promotion.probability
+        """What is in the node's DRAM and clearly less probable to be called, the least probable first.
+
+        Soon, if that can be said, for within the horizon everything may be called.
+        """
+        arrivals, horizon_seconds = self._arrivals, self._recheck_seconds
+        bound = _CLEARLY_COLDER * arrivals.probability(promotion.digest, now, horizon_seconds)
+        if bound < _CLEARLY_COLDER * self._limits.min_probability:
+            horizon_seconds, bound = self._limits.horizon_seconds, _CLEARLY_COLDER * promotion.probability
         there = islice(view.holders.in_dram(promotion.node_id), _MOST_TO_GIVE_WAY)
         others = [digest for digest in there if digest != promotion.digest]
-        heat = {one: self._arrivals.probability_at_most(one, now, self._limits.horizon_seconds) for one in others}
+        heat = {one: arrivals.probability_at_most(one, now, horizon_seconds) for one in others}
         return tuple(sorted((one for one in others if heat[one] < bound), key=lambda one: (heat[one], one)))
 
 
