@@ -162,6 +162,33 @@ def test_the_node_that_has_most_of_it_goes_on_and_one_that_has_all_is_enough() -
     assert planner.plan(view, planner.next_look()) == []
 
 
+def test_a_copy_in_the_dram_of_a_busy_node_is_enough() -> None:
+    view, planner = cluster(node("a"), node("b")), prefetcher()
+    holding(view, MODEL)
+    holding(view, MODEL, node_id="b", dram=7 * GB)
+    views.put(view, "o-1", views.model("o"), "b/w0")
+    view.grants.grant("g", "o-1", 0.0)
+    now = called(planner, MODEL)
+    assert planner.plan(view, now) == []
+    view.drained.add("b")
+    (promotion,) = planner.plan(view, planner.next_look())
+    assert promotion.node_id == "a", "a node that is drained does not count"
+
+
+def test_where_everything_may_be_called_what_is_called_later_gives_way() -> None:
+    sooner, later = views.model("sooner", GB), views.model("later", GB)
+    view, planner = cluster(), prefetcher(began=-100_000.0)
+    holding(view, MODEL)
+    holding(view, sooner, later, dram=GB)
+    for call in range(10):
+        planner.note(later, call * 40.0)
+    for call in range(10):
+        planner.note(MODEL, call * 40.0 - 35.0)
+        planner.note(sooner, call * 40.0 - 38.0)
+    (promotion,) = planner.plan(view, 9 * 40.0 + 3.0)
+    assert promotion.give_way == ("blake3:later",)
+
+
 def test_a_node_has_one_promotion_at_a_time_and_heads_come_before_tails() -> None:
     models = [views.model(name, 8 * GB) for name in "xyz"]
     view, planner = cluster(node("a"), node("b")), prefetcher()
@@ -192,7 +219,7 @@ def test_only_what_is_clearly_colder_gives_way_the_coldest_first() -> None:
 
 def test_a_leader_that_has_watched_for_a_moment_lets_nothing_give_way() -> None:
     other = views.model("o", GB)
-    view, planner = cluster(), prefetcher()
+    view, planner = cluster(), prefetcher(began=50.0)
     holding(view, MODEL)
     holding(view, other, dram=GB)
     called(planner, MODEL, period=10.0)

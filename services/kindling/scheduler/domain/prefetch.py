@@ -184,29 +184,42 @@ class _Search:
     def best(self, under_way: dict[str, Promotion]) -> Promotion | None:
         """The node that has most of it in DRAM, of those without one ``under_way`` if there are any.
 
-        None if a node has all that helps already, or none has it on its SSD.
+        None if a node has all that helps already, busy or not, or none has it on its SSD. A second copy would often be
+        at the cost of another checkpoint's only one.
         """
         found = []
-        for node, worker in self._places():
+        for node in self._holders():
+            if (worker := self._worker_on(node.node_id)) is None:
+                continue
             promotion = self._promotion(node, worker)
             if promotion is None:
                 return None
-            is_free = node.node_id not in under_way
-            found.append(((not is_free, -promotion.head_bytes, -promotion.bytes_per_second, node.node_id), promotion))
+            if self._is_place(node):
+                order = node.node_id in under_way, -promotion.head_bytes, -promotion.bytes_per_second, node.node_id
+                found.append((order, promotion))
         return min(found)[1] if found else None
 
-    def _places(self) -> Iterator[tuple[Node, Worker]]:
-        """Nodes with a whole copy on the SSD that load nothing, each with a worker that could start the model."""
-        view, digest = self.view, self.checkpoint.digest
-        for node_id in islice(view.holders.nodes(digest), _MOST_NODES):
-            node = view.nodes.get(node_id)
-            is_copied = view.holders.held(node_id, digest).get(Tier.SSD, 0) >= self.checkpoint.total_bytes
-            if node is None or not is_copied or node_id in view.drained or view.loads.on_node(node_id):
-                continue
-            if (worker := self._worker_on(node_id)) is not None:
-                yield node, worker
+    def _holders(self) -> Iterator[Node]:
+        """Live nodes that serve and hold something of it."""
+        view = self.view
+        for node_id in islice(view.holders.nodes(self.checkpoint.digest), _MOST_NODES):
+            if node_id in view.nodes and node_id not in view.drained:
+                yield view.nodes[node_id]
+
+    def _is_place(self, node: Node) -> bool:
+        """Whether a node has a whole copy on its SSD, loads nothing, and has a worker that could start the model."""
+        held = self.view.holders.held(node.node_id, self.checkpoint.digest)
+        is_copied = held.get(Tier.SSD, 0) >= self.checkpoint.total_bytes
+        is_quiet = not self.view.loads.on_node(node.node_id)
+        return is_copied and is_quiet and self._free_worker_on(node.node_id) is not None
 
     def _worker_on(self, node_id: str) -> Worker | None:
+        """A worker that the model would start in, or any if none is free."""
+        names = sorted(self.view.workers_on.get(node_id, ()))
+        known = (self.view.workers[name] for name in names if name in self.view.workers)
+        return self._free_worker_on(node_id) or next(known, None)
+
+    def _free_worker_on(self, node_id: str) -> Worker | None:
         """A worker with a free slot, or with an instance that would make room."""
         view = self.view
         free = (offer.worker for offer in view.slots.on_node(node_id))
