@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from kindling.scheduler.domain.prefetch import Promotion
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,

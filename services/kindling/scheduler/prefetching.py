@@ -7,7 +7,8 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
-from kindling.scheduler.domain.prefetch import Prefetcher, Promotion
+from kindling.scheduler.domain.prefetch import Prefetcher
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.view import ClusterView
 from kindling.scheduler.ports import Storages
 

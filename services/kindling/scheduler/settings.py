@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from kindling.platform.settings import ServiceSettings
 from kindling.scheduler.domain.estimate import Assumptions
 from kindling.scheduler.domain.plans import Limits
-from kindling.scheduler.domain.prefetch import PrefetchLimits
+from kindling.scheduler.domain.promotions import PrefetchLimits
 from kindling.scheduler.domain.values import ModelSettings
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kindling.scheduler.domain.arrivals import Arrivals
-from kindling.scheduler.domain.prefetch import Prefetcher, PrefetchLimits, Promotion
+from kindling.scheduler.domain.prefetch import Prefetcher
+from kindling.scheduler.domain.promotions import PrefetchLimits, Promotion
 from kindling.scheduler.domain.values import Instance, InstanceState, Node, Tier, TierUse
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views

@@ -7,7 +7,8 @@ import pytest
 
 from kindling.scheduler.domain.arrivals import Arrivals
 from kindling.scheduler.domain.estimate import Assumptions
-from kindling.scheduler.domain.prefetch import Prefetcher, PrefetchLimits, Promotion
+from kindling.scheduler.domain.prefetch import Prefetcher
+from kindling.scheduler.domain.promotions import PrefetchLimits, Promotion
 from kindling.scheduler.domain.values import (
     Instance,
     InstanceState,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
-from kindling.scheduler.domain.prefetch import Promotion
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier
 from kindling.scheduler.domain.verification import NodeVerified, VerifyProgress
 from kindling.scheduler.ports import (
