@@ -36,13 +36,6 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class UseInstance:
-    """Run the next request on an instance that has room."""
-
-    instance_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class StartInstance:
     """Start an instance where it is ready soonest; ``alternatives`` are the best of the others."""
 
@@ -83,4 +76,4 @@ class Wait:
 
 
 MakeRoom = StopInstance | MoveInstance | AwaitSlot
-Decision = UseInstance | StartInstance | MakeRoom | Wait
+Decision = StartInstance | MakeRoom | Wait

@@ -71,8 +71,8 @@ def migration_seconds(view: ClusterView, source: Instance, target: Worker, token
 def _turn(view: ClusterView, own: Load) -> tuple[float, float]:
     """Seconds until the loads before it on its node are over, and those that it takes then.
 
-    It joins a load of the same checkpoint; what is in DRAM waits for those to its own device alone. What a load has yet to bring has gone on
-    at the pace expected since it was last told.
+    It joins a load of the same checkpoint; what is in DRAM waits for those to its own device alone. What a load has yet
+    to bring has gone on at the pace expected since it was last told.
     """
     now, ends = own.told_at, NEVER
     fetches = any(tier > Tier.DRAM for tier in own.missing)

@@ -11,7 +11,6 @@ from kindling.scheduler.domain.decisions import (
     Need,
     StartInstance,
     StopInstance,
-    UseInstance,
     Wait,
     WaitReason,
 )
@@ -125,8 +124,11 @@ class Planner:
         plan.refusals += self._refuse(self._overdue(now))
         self._stop_surplus(plan, now)
         self.relocation.clear_drained(plan, now)
-        for model in self._models_in_order():
+        in_order = list(self._models_in_order())
+        for model in in_order:  # all of them before any needs room, lest somebody awaited be made to leave
             self._serve(model, plan, now)
+        for model in in_order:
+            self._extend(model, plan, now)
         self._stop_surplus(plan, now)  # again: those who might have used an idle one have a place elsewhere by now
         return plan
 
@@ -139,16 +141,27 @@ class Planner:
         return [name for name in sorted(self.view.unheard) if (end := self._lost_at(name)) is not None and end <= now]
 
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
-        blocked, coming = self.troubles.blocking(model.name, now) is not None, 0
+        """Grant to who waits what there is."""
         while True:
             request, avoid = self._next_in_line(model, now)
+            instance = self._best_for(request, model, avoid) if request else None
+            if request is None or instance is None:
+                return
+            plan.grants.append(self._grant(request, instance, now))
+
+    def _best_for(self, request: Request, model: Model, avoid: frozenset[str]) -> Instance | None:
+        """One that it would rather have if there is one, else one that it does not avoid any more."""
+        return instance_with_room(self.view, model, request.avoid) or instance_with_room(self.view, model, avoid)
+
+    def _extend(self, model: Model, plan: Plan, now: float) -> None:
+        """Have as many instances start as who waits still, and the model's minimum, want."""
+        blocked, coming = self.troubles.blocking(model.name, now) is not None, 0
+        request, avoid = self._next_in_line(model, now)
+        while True:
             decision = self._policy.decide(self.view, self._need(model, request, avoid, coming), now)
-            if isinstance(decision, UseInstance):
-                assert request is not None
-                plan.grants.append(self._grant(request, decision, now))
-            elif isinstance(decision, Wait) or blocked:
+            if isinstance(decision, Wait) or blocked:
                 break
-            elif isinstance(decision, StartInstance):
+            if isinstance(decision, StartInstance):
                 plan.starts.append(self._start(model, decision, request, now))
             else:
                 self._make_room(decision, plan, now)
@@ -192,10 +205,9 @@ class Planner:
         others = (one for one in self.view.instances_of(model.name) if one.instance_id not in request.avoid)
         return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
 
-    def _grant(self, request: Request, decision: UseInstance, now: float) -> Grant:
+    def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.leave(request)
-        self.view.grants.grant(request.generation_id, decision.instance_id, now)
-        instance = self.view.instances[decision.instance_id]
+        self.view.grants.grant(request.generation_id, instance.instance_id, now)
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:

@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from kindling.scheduler.domain import scaling
-from kindling.scheduler.domain.decisions import Decision, MakeRoom, Need, StartInstance, UseInstance, Wait, WaitReason
+from kindling.scheduler.domain.decisions import Decision, MakeRoom, Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
 from kindling.scheduler.domain.rooms import Room, RoomSearch
 from kindling.scheduler.domain.soonest import soonest
@@ -21,9 +21,7 @@ class Policy:
     assumptions: Assumptions = field(default_factory=Assumptions)
 
     def decide(self, view: ClusterView, need: Need, now: float) -> Decision:
-        """Return what to do next for a model. Call again once the decision is entered into the view."""
-        if need.queued and (roomiest := instance_with_room(view, need.model, need.avoid)):
-            return UseInstance(roomiest.instance_id)
+        """Return how a model comes to the instances that it wants. Call again once the decision is in the view."""
         if (enough := _has_enough(view, need)) is not None:
             return Wait(enough)
         return self.place(view, need, now)
@@ -62,13 +60,18 @@ class Policy:
 
 
 def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:
-    """The instance of a model with the fewest generations, if it may have one more and is not to be avoided."""
-    best, fewest = None, model.settings.concurrency_target
+    """The instance for a model's next generation: one that may have one more, and is not to be avoided.
+
+    It is the emptiest while slots are free, so that each generation runs as fast as it can. Once they are scarce it is
+    the fullest, so that others run empty and make room.
+    """
+    best, least, sign = None, 0, 1 if view.slots else -1
     for instance in view.instances_of(model.name):
         if instance.instance_id in avoid or not view.serves(instance):
             continue
-        if (count := view.load(instance.instance_id)) < fewest:
-            best, fewest = instance, count
+        count = view.load(instance.instance_id)
+        if count < model.settings.concurrency_target and (best is None or sign * count < least):
+            best, least = instance, sign * count
     return best
 
 
