@@ -1,4 +1,4 @@
-"""An etcd that keeps its keys in memory: revisions, transactions, leases, watches, compaction, as the real one's API says.
+"""An etcd that keeps its keys in memory: revisions, transactions, leases, watches, compaction, all as etcd's API says.
 
 The messages are etcd's own, so that everything above the connection is the code that speaks to a real etcd.
 """

@@ -27,7 +27,7 @@ class Blow:
 
 
 class Weather:
-    """Tells the blows of a script one after the other; those that kill only while ``may_kill``."""
+    """Tells the blows of a script one after the other."""
 
     def __init__(self, script: Iterable[Blow] = ()) -> None:
         self._script = iter(script)
