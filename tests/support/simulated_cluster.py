@@ -21,7 +21,7 @@ from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Grant, Limits
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.values import Model, Worker
-from kindling.scheduler.ports import Store
+from kindling.scheduler.ports import Office
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.term import Term
 from kindling.scheduler.wire import model_to_wire
@@ -79,10 +79,11 @@ class SimulatedScheduler:
             election = EtcdElection(etcd, PREFIX, LEASE_SECONDS, self.name, f"{self.name}:1", self.clock)
             await self.seat.run(election)
 
-    def _term(self, store: Store) -> Term:
+    def _term(self, office: Office) -> Term:
         numbers = self.cluster.numbers
         planner = Planner(Policy(), Limits(worker_lost_seconds=LEASE_SECONDS), lambda: str(next(numbers)))
-        return Term(store, SimulatedWorkers(self.cluster.workers, self.process), planner, self.clock, 30.0)
+        workers = SimulatedWorkers(self.cluster.workers, self.process, office.revision)
+        return Term(office.store, workers, planner, self.clock, 30.0)
 
 
 class SimulatedCluster:

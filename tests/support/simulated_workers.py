@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from kindling.platform.errors import ResourceExhaustedError, UnavailableError
+from kindling.platform.errors import KindlingError, ResourceExhaustedError, UnavailableError
 from kindling.scheduler.domain.values import (
     Instance,
     LoadProgress,
@@ -17,9 +16,9 @@ from kindling.scheduler.domain.values import (
     WorkerReport,
 )
 from kindling.scheduler.ports import GenerationMoved, GenerationStayed
+from kindling.worker.domain.leader import KnownLeader
 from support.weather import Fate, Process
 
-T = TypeVar("T")
 LOAD_SECONDS = 1.0
 _TIMEOUT_SECONDS = 0.5
 _HANDOVER_SECONDS = 0.05
@@ -45,6 +44,7 @@ class SimulatedWorker:
         self.is_up = True
         self.changed = asyncio.Event()
         self.refused_starts: list[str] = []
+        self.leader = KnownLeader()
         self.stopping: Callable[[str], None] = lambda _: None
 
     def note(self) -> None:
@@ -52,7 +52,8 @@ class SimulatedWorker:
         changed.set()
 
     def crash(self) -> None:
-        """Lose everything that runs."""
+        """Lose everything that runs, and was known."""
+        self.leader = KnownLeader()
         self.instances.clear()
         self.is_up = False
         self.note()
@@ -117,14 +118,15 @@ class SimulatedWorker:
 class SimulatedWorkers:
     """The workers as one scheduler's process reaches them, through its weather."""
 
-    def __init__(self, workers: dict[str, SimulatedWorker], process: Process) -> None:
+    def __init__(self, workers: dict[str, SimulatedWorker], process: Process, leader_revision: int) -> None:
         self._workers = workers
         self._process = process
+        self._revision = leader_revision
 
     async def watch(self, worker: Worker) -> AsyncGenerator[WorkerReport, None]:
         """Yield what the worker runs; a report that is late holds up those behind it."""
         there = self._workers[worker.worker_id]
-        await self._deliver(there.check_up)
+        await self._deliver(there, there.check_up)
         while True:
             there.check_up()
             changed, report = there.changed, there.report()
@@ -138,7 +140,7 @@ class SimulatedWorkers:
     async def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
         """Start an instance, or join its start."""
         there = self._workers[worker.worker_id]
-        await self._deliver(lambda: there.begin(instance))
+        await self._deliver(there, lambda: there.begin(instance))
         yield LoadProgress(1, 2)
         running = there.instances.get(instance.instance_id)
         await there.until(lambda: running is None or running.is_ready or running.is_stopping)
@@ -149,7 +151,7 @@ class SimulatedWorkers:
     async def stop(self, worker: Worker, instance_id: str) -> None:
         """Stop an instance once its generations are done; returns when it is gone."""
         there = self._workers[worker.worker_id]
-        await self._deliver(lambda: there.end(instance_id))
+        await self._deliver(there, lambda: there.end(instance_id))
         await there.until(lambda: instance_id not in there.instances)
 
     async def migrate(
@@ -157,7 +159,7 @@ class SimulatedWorkers:
     ) -> AsyncGenerator[GenerationMoved | GenerationStayed, None]:
         """Hand over what runs in an instance, one generation after the other."""
         source, other = self._workers[worker.worker_id], self._workers[target.worker_id]
-        await self._deliver(source.check_up)
+        await self._deliver(source, source.check_up)
         running, new = source.instances.get(instance_id), other.instances.get(target_instance_id)
         for name in sorted(running.generations) if running else ():
             await asyncio.sleep(_HANDOVER_SECONDS)
@@ -169,25 +171,28 @@ class SimulatedWorkers:
             source.leave(instance_id, name)
             yield GenerationMoved(name, 10)
 
-    async def _deliver(self, apply: Callable[[], T]) -> T:
+    async def _deliver(self, there: SimulatedWorker, act: Callable[[], None]) -> None:
+        def apply() -> None:
+            there.leader.heed(self._revision)
+            act()
+
         blow = self._process.weather.next()
         if self._process.is_dead or blow.fate is Fate.LOSE_REQUEST:
-            return await _fail()
+            await _fail()
         if blow.fate is Fate.KILL_BEFORE:
             await self._process.die()
         if blow.fate is Fate.LATE:
             asyncio.get_running_loop().call_later(_TIMEOUT_SECONDS + blow.seconds, _regardless, apply)
-            return await _fail()
+            await _fail()
         await asyncio.sleep(blow.seconds)
-        answer = apply()
+        apply()
         if blow.fate is Fate.KILL_AFTER:
             await self._process.die()
         if blow.fate is Fate.LOSE_ANSWER:
-            return await _fail()
-        return answer
+            await _fail()
 
 
-async def _fail() -> T:
+async def _fail() -> None:
     await asyncio.sleep(_TIMEOUT_SECONDS)
     raise UnavailableError("the connection broke", reason="UNREACHABLE")
 
@@ -196,5 +201,5 @@ def _regardless(apply: Callable[[], object]) -> None:
     """Nobody hears any more what comes of a call."""
     try:
         apply()
-    except (ResourceExhaustedError, UnavailableError):
+    except KindlingError:
         pass

@@ -17,7 +17,7 @@ from kindling.scheduler.cluster_servicer import ClusterServicer
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.model_servicer import ModelServicer
-from kindling.scheduler.ports import Store, Workers
+from kindling.scheduler.ports import Office
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
@@ -34,10 +34,10 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     async with AsyncExitStack() as stack:
         etcd = await stack.enter_async_context(configured_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
-        workers = GrpcWorkers(await stack.enter_async_context(ChannelPool(retry=False)))
+        workers = await stack.enter_async_context(ChannelPool(retry=False))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
-        seat = Seat(lambda store: _term(settings, store, workers, clock), clock)
+        seat = Seat(lambda office: _term(settings, office, workers, clock), clock)
         _add_servicers(server, seat, storages, settings)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
@@ -56,10 +56,10 @@ def _server(settings: SchedulerSettings) -> RpcServer:
     )
 
 
-def _term(settings: SchedulerSettings, store: Store, workers: Workers, clock: Clock) -> Term:
+def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, clock: Clock) -> Term:
     policy = Policy(settings.assumptions)
     planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
-    return Term(store, workers, planner, clock, settings.start_stall_seconds)
+    return Term(office.store, GrpcWorkers(workers, office.revision), planner, clock, settings.start_stall_seconds)
 
 
 def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:

@@ -69,6 +69,10 @@ class Store(Protocol):
         """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
         ...
 
+    async def confirm(self) -> None:
+        """Return if this scheduler still leads: whatever was heard before this call was heard by the leader."""
+        ...
+
     async def record_start(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to start, and the decision."""
         ...
@@ -127,7 +131,8 @@ class GenerationStayed:
 
 
 class Workers(Protocol):
-    """The workers' side of the conversation. Calls raise KindlingError; UNAVAILABLE if the worker cannot be reached."""
+    """The workers' side of the conversation, as one leader has it. Calls raise KindlingError: UNAVAILABLE if the worker
+    cannot be reached, LEADER_DEPOSED if it has heard of a later leader."""
 
     def watch(self, worker: Worker) -> AsyncGenerator[WorkerReport, None]:
         """Yield what the worker runs, now and at every change."""
@@ -252,6 +257,11 @@ class Leader:
 
 class Office(Protocol):
     """A leadership that was won."""
+
+    @property
+    def revision(self) -> int:
+        """When it was won: later ones have larger numbers."""
+        ...
 
     @property
     def store(self) -> Store:

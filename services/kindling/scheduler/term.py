@@ -1,12 +1,13 @@
 """One term of leadership: from the records as they were left, until the office is lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import FailedPreconditionError
+from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
@@ -252,30 +253,57 @@ class Term:
 
     async def drain(self, node_id: str) -> None:
         """Start nothing on a node any more, and have everything there move away."""
+        await self._see_through(self._put_drain(node_id))
+
+    async def _put_drain(self, node_id: str) -> None:
         await self.store.put_drain(Drain(node_id))
         self.view.drained.add(node_id)
-        self.changes.note()
 
     async def undrain(self, node_id: str) -> None:
         """Let a node serve again."""
+        await self._see_through(self._delete_drain(node_id))
+
+    async def _delete_drain(self, node_id: str) -> None:
         await self.store.delete_drain(node_id)
         self.view.drained.discard(node_id)
-        self.changes.note()
 
     # Models
 
     async def put_model(self, model: Model) -> None:
         """Record a model and have requests to come go to it."""
+        await self._see_through(self._put_model(model))
+
+    async def _put_model(self, model: Model) -> None:
         await self.store.put_model(model)
         self.view.models[model.name] = model
         self.planner.troubles.clear(model.name)
-        self.changes.note()
 
     async def delete_model(self, name: str) -> None:
         """Forget a model; its instances end once their generations are done."""
+        await self._see_through(self._delete_model(name))
+
+    async def _delete_model(self, name: str) -> None:
         await self.store.delete_model(name)
         self.view.models.pop(name, None)
         self.planner.troubles.clear(name)
+
+    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something wholly, even if whoever asked for it goes away meanwhile: the records and the view say the same.
+
+        Raises what it raises, or NOT_LEADER if the term ends before.
+        """
+        ends: list[KindlingError | None] = []
+        self.tasks.create_task(self._note_end(work, ends))
+        await self.until(lambda: bool(ends))
+        if (error := ends[0]) is not None:
+            raise error
+
+    async def _note_end(self, work: Coroutine[Any, Any, None], ends: list[KindlingError | None]) -> None:
+        try:
+            await work
+            ends.append(None)
+        except KindlingError as error:
+            ends.append(error)
         self.changes.note()
 
 

@@ -112,7 +112,7 @@ class Story:
         term = await cluster.term()
         running = {name: worker.worker.worker_id for worker in cluster.workers.values() for name in worker.instances}
         known = {one.instance_id: one.worker_id for one in term.view.instances.values()}
-        assert cluster.wrongs == []
+        assert not cluster.wrongs, cluster.wrongs
         assert [worker.refused_starts for worker in cluster.workers.values()] == [[], []], "a slot was given twice"
         assert cluster.names("instances") == sorted(running), "records and workers do not say the same"
         assert known == running

@@ -1,12 +1,11 @@
 """The cluster's records in etcd, written as the leader."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from typing import TypeAlias
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import AbortedError, DataLossError, UnavailableError
+from kindling.platform.errors import DataLossError
 from kindling.platform.etcd import (
     Delete,
     EtcdClient,
@@ -24,9 +23,11 @@ from kindling.platform.etcd_records import (
     drain_key,
     encode_record,
     instance_key,
+    last_write_key,
     model_key,
 )
 from kindling.platform.logging import get_logger
+from kindling.scheduler.adapters.ordered_writes import OrderedWrites
 from kindling.scheduler.adapters.records import (
     instance_from_record,
     instance_to_record,
@@ -41,7 +42,6 @@ from kindling.scheduler.wire import model_from_wire, model_to_wire, timestamp
 from kindling.v1 import state_pb2
 
 log = get_logger(__name__)
-_PAUSE_SECONDS = 0.2
 Kind: TypeAlias = "state_pb2.DecisionKind.ValueType"
 Value = Node | Worker | Residency | Model | Instance | Migration | Drain
 
@@ -64,14 +64,13 @@ _TOPOLOGY = ("nodes", "workers", "residency")
 
 
 class EtcdStore:
-    """The store of one leadership. Writes go one after the other, so that none can overtake another."""
+    """The store of one leadership."""
 
     def __init__(self, etcd: EtcdClient, leadership: Leadership, prefix: str, clock: Clock) -> None:
         self._etcd = etcd
-        self._leadership = leadership
+        self._writes = OrderedWrites(leadership, last_write_key(prefix), clock)
         self._prefix = prefix
         self._clock = clock
-        self._turn = asyncio.Lock()
 
     async def follow(self) -> AsyncGenerator[Records | TopologyChange, None]:
         """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
@@ -82,6 +81,10 @@ class EtcdStore:
                 else:
                     for change in self._changes(update.events):
                         yield change
+
+    async def confirm(self) -> None:
+        """Return if this scheduler still leads, as etcd sees it."""
+        await self._write()
 
     async def record_start(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to start, and the decision."""
@@ -133,15 +136,7 @@ class EtcdStore:
         await self._write(Delete(model_key(self._prefix, name)))
 
     async def _write(self, *operations: Operation) -> None:
-        """Write all or nothing as the leader, again if no answer came: doing it twice does the same as once."""
-        async with self._turn:
-            while True:
-                try:
-                    await self._leadership.transact([], operations)
-                    return
-                except (AbortedError, UnavailableError) as error:
-                    log.warning("record_delayed", reason=error.reason)
-                await self._clock.sleep(_PAUSE_SECONDS)
+        await self._writes.write(operations)
 
     def _put_instance(self, instance: Instance) -> Put:
         record = instance_to_record(instance)
