@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import KindlingError, ResourceExhaustedError, UnavailableError
@@ -199,7 +200,5 @@ async def _fail() -> None:
 
 def _regardless(apply: Callable[[], object]) -> None:
     """Nobody hears any more what comes of a call."""
-    try:
+    with suppress(KindlingError):
         apply()
-    except KindlingError:
-        pass

@@ -41,7 +41,7 @@ class Stops:
         await self._finish(instance, worker)
 
     async def stop_stranger(self, instance_id: str, worker: Worker) -> None:
-        """Stop an instance that no record knows. If a later leader started it, it is no stranger, and we lead no more."""
+        """Stop an instance that no record knows: unless a later leader started it, and we lead no more."""
         self.active.add(instance_id)
         try:
             await self._store.confirm()

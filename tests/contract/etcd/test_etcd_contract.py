@@ -167,8 +167,8 @@ def test_a_watch_tells_what_is_there_and_then_every_change(run: Run) -> None:
 
 def test_a_watch_of_one_key_sees_no_other(run: Run) -> None:
     async def check(world: World) -> None:
-        async with world.client() as etcd, asyncio.timeout(10):
-            async with aclosing(etcd.watch_key(f"{world.prefix}a")) as updates:
+        async with world.client() as etcd, aclosing(etcd.watch_key(f"{world.prefix}a")) as updates:
+            async with asyncio.timeout(10):
                 assert await anext(updates) == Snapshot((await etcd.get_prefix("/none")).revision, ())
                 await etcd.put(f"{world.prefix}ab", b"")
                 await etcd.put(f"{world.prefix}a", b"")

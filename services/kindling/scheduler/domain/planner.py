@@ -106,7 +106,7 @@ class Planner:
         instance = self.view.remove_instance(instance_id)
         if instance is None or instance.model not in self.view.models:
             return []
-        if not self.troubles.note(instance.model, instance.worker_id, error):
+        if not self.troubles.note(instance.model, instance.worker_id, error, now):
             return []
         return self._give_up(self.view.models[instance.model], now)
 
@@ -137,7 +137,7 @@ class Planner:
         blocked = self.troubles.blocking(model.name, now) is not None
         while True:
             request, avoid = self._next_in_line(model, now)
-            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name), avoid)
+            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name, now), avoid)
             decision = self._policy.decide(self.view, need, now)
             if isinstance(decision, UseInstance):
                 assert request is not None

@@ -10,7 +10,7 @@ class KnownLeader:
         self._revision = 0
 
     def heed(self, revision: int) -> None:
-        """Take note of a leader; 0 is nobody's. Raises FailedPreconditionError LEADER_DEPOSED if a later one is known."""
+        """Take note of a leader; 0 is nobody's. Raises LEADER_DEPOSED if a later one is known."""
         if revision and revision < self._revision:
             raise FailedPreconditionError(
                 f"the scheduler elected at revision {revision} was followed by the one elected at {self._revision}; if "
