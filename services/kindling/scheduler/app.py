@@ -17,7 +17,7 @@ from kindling.scheduler.cluster_servicer import ClusterServicer
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.model_servicer import ModelServicer
-from kindling.scheduler.ports import Office
+from kindling.scheduler.ports import Office, Storages
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
@@ -37,7 +37,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
         workers = await stack.enter_async_context(ChannelPool(retry=False))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
-        seat = Seat(lambda office: _term(settings, office, workers, clock), clock)
+        seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
         _add_servicers(server, seat, storages, settings)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
@@ -56,10 +56,12 @@ def _server(settings: SchedulerSettings) -> RpcServer:
     )
 
 
-def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, clock: Clock) -> Term:
+def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: Storages, clock: Clock) -> Term:
     policy = Policy(settings.assumptions)
     planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
-    return Term(office.store, GrpcWorkers(workers, office.revision), planner, clock, settings.start_stall_seconds)
+    return Term(
+        office.store, GrpcWorkers(workers, office.revision), storages, planner, clock, settings.start_stall_seconds
+    )
 
 
 def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from kindling.scheduler.domain.answers import Answer
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,
@@ -15,6 +16,7 @@ from kindling.scheduler.domain.values import (
     Model,
     Node,
     Residency,
+    Retirement,
     Tier,
     TierUse,
     Worker,
@@ -34,6 +36,16 @@ class Records:
     instances: tuple[Instance, ...] = ()
     migrations: tuple[Migration, ...] = ()
     drains: tuple[Drain, ...] = ()
+    retirements: tuple[Retirement, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is recorded at once with a mutation: its answer, and the request ids that are ``obsolete`` from then on."""
+
+    answer: Answer
+    obsolete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +117,16 @@ class Store(Protocol):
         """Record that a node serves again."""
         ...
 
-    async def put_model(self, model: Model) -> None:
-        """Record a model."""
+    async def put_model(self, model: Model, closing: Closing | None) -> None:
+        """Record a model; its checkpoint is not retired any more."""
         ...
 
-    async def delete_model(self, name: str) -> None:
-        """Delete a model."""
+    async def delete_model(self, name: str, retirement: Retirement | None, closing: Closing | None) -> None:
+        """Delete a model, at once with the decision to retire its checkpoint if there is one."""
+        ...
+
+    async def forget_retirement(self, digest: str) -> None:
+        """Delete the decision to retire a checkpoint."""
         ...
 
 

@@ -1,13 +1,12 @@
 """One term of leadership: from the records as they were left, until the office is lost."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import FailedPreconditionError, KindlingError
+from kindling.platform.errors import FailedPreconditionError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.desk import Desk
@@ -15,18 +14,27 @@ from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.refusals import load_broken
 from kindling.scheduler.domain.values import (
-    Drain,
     Instance,
     InstanceState,
     Migration,
-    Model,
     Node,
     Residency,
     Worker,
     WorkerReport,
 )
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
-from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
+from kindling.scheduler.mutations import Mutations
+from kindling.scheduler.ports import (
+    NodeGone,
+    Records,
+    ResidencyGone,
+    Storages,
+    Store,
+    TopologyChange,
+    WorkerGone,
+    Workers,
+)
+from kindling.scheduler.retirements import Retirements
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
@@ -42,7 +50,15 @@ class Term:
     view before anything else can look at it.
     """
 
-    def __init__(self, store: Store, workers: Workers, planner: Planner, clock: Clock, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        storages: Storages,
+        planner: Planner,
+        clock: Clock,
+        stall_seconds: float,
+    ) -> None:
         self.store = store
         self.planner = planner
         self.view = planner.view
@@ -58,6 +74,8 @@ class Term:
         self.migrations = Migrations(
             store, workers, planner, self._starts, self._stops, self.worker, clock, self.changes
         )
+        self.retirements = Retirements(store, storages, self.view, clock, self.changes)
+        self.mutations = Mutations(store, planner, self.retirements, self.tasks, clock, self.changes, self.check_leads)
         self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
 
     async def run(self) -> None:
@@ -112,6 +130,9 @@ class Term:
         self.view.drained.become(drain.node_id for drain in records.drains)
         for migration in records.migrations:
             self._restore_migration(migration)
+        for retirement in records.retirements:
+            self.mutations.retire(retirement)
+        self.mutations.answers.restore(records.answers)
         log.info("view_restored", models=len(records.models), instances=len(records.instances))
 
     def _restore_migration(self, migration: Migration) -> None:
@@ -248,63 +269,6 @@ class Term:
         self.view.put_instance(instance, self.clock.now())
         self._starts.active.add(instance.instance_id)
         return replace(start, instance=instance)
-
-    # Drains
-
-    async def drain(self, node_id: str) -> None:
-        """Start nothing on a node any more, and have everything there move away."""
-        await self._see_through(self._put_drain(node_id))
-
-    async def _put_drain(self, node_id: str) -> None:
-        await self.store.put_drain(Drain(node_id))
-        self.view.drained.add(node_id)
-
-    async def undrain(self, node_id: str) -> None:
-        """Let a node serve again."""
-        await self._see_through(self._delete_drain(node_id))
-
-    async def _delete_drain(self, node_id: str) -> None:
-        await self.store.delete_drain(node_id)
-        self.view.drained.discard(node_id)
-
-    # Models
-
-    async def put_model(self, model: Model) -> None:
-        """Record a model and have requests to come go to it."""
-        await self._see_through(self._put_model(model))
-
-    async def _put_model(self, model: Model) -> None:
-        await self.store.put_model(model)
-        self.view.models[model.name] = model
-        self.planner.troubles.clear(model.name)
-
-    async def delete_model(self, name: str) -> None:
-        """Forget a model; its instances end once their generations are done."""
-        await self._see_through(self._delete_model(name))
-
-    async def _delete_model(self, name: str) -> None:
-        await self.store.delete_model(name)
-        self.view.models.pop(name, None)
-        self.planner.troubles.clear(name)
-
-    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something wholly, even if whoever asked for it goes away meanwhile: the records and the view say the same.
-
-        Raises what it raises, or NOT_LEADER if the term ends before.
-        """
-        ends: list[KindlingError | None] = []
-        self.tasks.create_task(self._note_end(work, ends))
-        await self.until(lambda: bool(ends))
-        if (error := ends[0]) is not None:
-            raise error
-
-    async def _note_end(self, work: Coroutine[Any, Any, None], ends: list[KindlingError | None]) -> None:
-        try:
-            await work
-            ends.append(None)
-        except KindlingError as error:
-            ends.append(error)
-        self.changes.note()
 
 
 def _not_leader() -> FailedPreconditionError:

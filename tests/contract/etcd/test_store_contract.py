@@ -87,12 +87,12 @@ def test_models_and_drains_are_kept_for_the_next_leader(run: Run) -> None:
     async def check(world: World) -> None:
         async with world.client() as etcd:
             async with world.election(etcd, "s1").campaign() as office:
-                await office.store.put_model(MODEL)
+                await office.store.put_model(MODEL, None)
                 await office.store.put_drain(Drain("n1"))
             async with world.election(etcd, "s2").campaign() as office:
                 records = await records_of(office.store)
                 assert (records.models, records.drains) == ((MODEL,), (Drain("n1"),))
-                await office.store.delete_model("m")
+                await office.store.delete_model("m", None, None)
                 await office.store.delete_drain("n1")
                 assert await records_of(office.store) == Records()
 
@@ -110,7 +110,7 @@ def test_nodes_workers_and_residency_are_followed(run: Run) -> None:
             await etcd.put(node_key(prefix, "n1"), encode_record(node))
             async with asyncio.timeout(10), aclosing(office.store.follow()) as updates:
                 assert await anext(updates) == Records(nodes=(Node("n1", "n1:1"),))
-                await office.store.put_model(MODEL)  # the leader's own writes are no news
+                await office.store.put_model(MODEL, None)  # the leader's own writes are no news
                 await etcd.put(worker_key(prefix, "n1/w1"), encode_record(worker))
                 await etcd.put(residency_key(prefix, "n1", "blake3:m"), encode_record(held))
                 await etcd.delete(residency_key(prefix, "n1", "blake3:m"))
@@ -134,7 +134,7 @@ def test_a_deposed_leader_changes_nothing(run: Run) -> None:
             await etcd.delete(leader_key(world.prefix))
             for write in (
                 office.store.record_start(INSTANCE, "too late"),
-                office.store.put_model(MODEL),
+                office.store.put_model(MODEL, None),
                 office.store.put_drain(Drain("n1")),
             ):
                 with pytest.raises(FailedPreconditionError) as told:
