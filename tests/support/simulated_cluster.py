@@ -1,12 +1,13 @@
 """A cluster under virtual time: schedulers wired as the app wires them, over a simulated etcd, workers and storages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import count
+from typing import TypeVar
 
 from kindling.etcdserverpb import rpc_pb2
-from kindling.platform.errors import KindlingError
+from kindling.platform.errors import KindlingError, NotFoundError
 from kindling.platform.etcd_records import (
     decode_record,
     encode_record,
@@ -17,21 +18,26 @@ from kindling.platform.etcd_records import (
     worker_key,
 )
 from kindling.scheduler.adapters.leadership import EtcdElection
+from kindling.scheduler.deploy_model import Deployment, deploy_model
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Grant, Limits
 from kindling.scheduler.domain.policy import Policy
-from kindling.scheduler.domain.values import Model, Worker
-from kindling.scheduler.ports import Office
+from kindling.scheduler.domain.values import Model, ModelSettings, Worker
+from kindling.scheduler.manage_models import delete_model
+from kindling.scheduler.migrate_model import Destination, migrate_model
+from kindling.scheduler.ports import ImportOrder, Office
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.term import Term
-from kindling.scheduler.wire import model_to_wire
+from kindling.scheduler.wire import model_from_wire, model_to_wire
 from kindling.v1 import cluster_pb2, state_pb2
 from support.simulated_etcd import SimulatedEtcd
 from support.simulated_etcd_client import SimulatedClient
+from support.simulated_storages import SimulatedStorages
 from support.simulated_workers import SimulatedWorker, SimulatedWorkers
 from support.virtual_time import LoopClock
 from support.weather import Process, Weather
 
+T = TypeVar("T")
 PREFIX = "/k/"
 LEASE_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
@@ -83,7 +89,8 @@ class SimulatedScheduler:
         numbers = self.cluster.numbers
         planner = Planner(Policy(), Limits(worker_lost_seconds=LEASE_SECONDS), lambda: str(next(numbers)))
         workers = SimulatedWorkers(self.cluster.workers, self.process, office.revision)
-        return Term(office.store, workers, planner, self.clock, 30.0)
+        storages = SimulatedStorages(self.cluster.remote, self.process)
+        return Term(office.store, workers, storages, planner, self.clock, 30.0)
 
 
 class SimulatedCluster:
@@ -95,6 +102,7 @@ class SimulatedCluster:
         self.etcd.wrote.append(self._judge_write)
         self.numbers = count(1)
         self.wrongs: list[str] = []
+        self.remote: set[str] = set()  # checkpoints, by digest
         self.workers: dict[str, SimulatedWorker] = {}
         self._forgotten: set[str] = set()
         for number, slots_there in enumerate(slots, 1):
@@ -124,6 +132,7 @@ class SimulatedCluster:
 
     def add_model(self, model: Model) -> None:
         """Write a model as an earlier leader would have."""
+        self.remote.add(model.checkpoint.digest)
         self.write(model_key(PREFIX, model.name), state_pb2.ModelRecord(model=model_to_wire(model)))
 
     def write(self, key: str, record: object) -> None:
@@ -162,6 +171,12 @@ class SimulatedCluster:
         """The names of the records of a kind."""
         return [key.removeprefix(f"{PREFIX}{kind}/") for key in self.etcd.keys(f"{PREFIX}{kind}/")]
 
+    def models(self) -> list[Model]:
+        """The models as they are recorded."""
+        keys = self.etcd.keys(f"{PREFIX}models/")
+        records = (decode_record(state_pb2.ModelRecord, self.etcd.value(key).value) for key in keys)
+        return [model_from_wire(record.model) for record in records]
+
     # Clients
 
     def leader_lease(self) -> int:
@@ -176,6 +191,55 @@ class SimulatedCluster:
                 with suppress(KindlingError):
                     return await scheduler.seat.term()
             await asyncio.sleep(0.2)
+
+    async def deploy(self, name: str, request_id: str, wanted: ModelSettings) -> Model:
+        """Deploy a model, asking again, with the same request id, until there is an answer."""
+        deployment = Deployment(name, ImportOrder(request_id, f"file:///{name}"), wanted)
+
+        async def ask(scheduler: SimulatedScheduler, term: Term) -> Model:
+            storages = SimulatedStorages(self.remote, scheduler.process)
+            async with aclosing(deploy_model(term, storages, deployment)) as events:
+                return [event async for event in events if isinstance(event, Model)][-1]
+
+        return await self._insist(ask)
+
+    async def delete(self, name: str, request_id: str) -> bool:
+        """Delete a model, asking again until there is an answer; false if there was none to delete."""
+        try:
+            await self._insist(lambda _, term: delete_model(term, name, request_id))
+        except NotFoundError:
+            return False
+        return True
+
+    async def drain(self, node_id: str, serves: bool) -> None:
+        """Drain a node, or have it serve again; asked again until there is an answer."""
+
+        async def ask(_: SimulatedScheduler, term: Term) -> None:
+            await (term.mutations.undrain(node_id) if serves else term.mutations.drain(node_id))
+
+        await self._insist(ask)
+
+    async def move(self, model: str, worker_id: str) -> None:
+        """Ask once that a model moves to a worker, and follow it to its end."""
+        with suppress(KindlingError, TimeoutError):
+            async with (
+                asyncio.timeout(_PATIENCE_SECONDS),
+                aclosing(migrate_model(await self.term(), model, Destination(worker_id))) as statuses,
+            ):
+                async for _ in statuses:
+                    pass
+
+    async def _insist(self, ask: Callable[["SimulatedScheduler", Term], Awaitable[T]]) -> T:
+        """Ask one scheduler after the other until one answers; a call to one that dies is answered by nobody."""
+        while True:
+            for scheduler in self.schedulers:
+                try:
+                    async with asyncio.timeout(_PATIENCE_SECONDS):
+                        return await ask(scheduler, await scheduler.seat.term())
+                except NotFoundError:
+                    raise
+                except (KindlingError, TimeoutError):
+                    await asyncio.sleep(0.2)
 
     async def generate(self, model: str, generation_id: str, seconds: float) -> None:
         """Get a place and run there, asking again until it has come to its end or the model is gone."""

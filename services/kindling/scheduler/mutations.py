@@ -5,8 +5,7 @@ one after the other, so that each finds the records and the view say the same.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError
@@ -47,7 +46,8 @@ class Mutations:
 
     async def put_model(self, model: Model, request_id: str) -> None:
         """Record a model and have requests to come go to it."""
-        await self._see_through(self._put_model(model, Answer(request_id, model.name, model, self._clock.wall())))
+        answer = Answer(request_id, model.name, model, self._clock.wall())
+        await self._see_through(lambda: self._put_model(model, answer))
 
     async def _put_model(self, model: Model, answer: Answer) -> None:
         await self._store.put_model(model, self._closing(answer))
@@ -58,7 +58,8 @@ class Mutations:
 
     async def delete_model(self, model: Model, request_id: str) -> None:
         """Forget a model; its instances end once their generations are done, and its checkpoint, if no other has it."""
-        await self._see_through(self._delete_model(model, Answer(request_id, model.name, None, self._clock.wall())))
+        answer = Answer(request_id, model.name, None, self._clock.wall())
+        await self._see_through(lambda: self._delete_model(model, answer))
 
     async def _delete_model(self, model: Model, answer: Answer) -> None:
         retirement = None if self._is_shared(model) else Retirement(model.checkpoint.digest)
@@ -88,7 +89,7 @@ class Mutations:
 
     async def drain(self, node_id: str) -> None:
         """Start nothing on a node any more, and have everything there move away."""
-        await self._see_through(self._drain(node_id))
+        await self._see_through(lambda: self._drain(node_id))
 
     async def _drain(self, node_id: str) -> None:
         await self._store.put_drain(Drain(node_id))
@@ -96,28 +97,29 @@ class Mutations:
 
     async def undrain(self, node_id: str) -> None:
         """Let a node serve again."""
-        await self._see_through(self._undrain(node_id))
+        await self._see_through(lambda: self._undrain(node_id))
 
     async def _undrain(self, node_id: str) -> None:
         await self._store.delete_drain(node_id)
         self._view.drained.discard(node_id)
 
-    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _see_through(self, work: Callable[[], Awaitable[None]]) -> None:
         ends: list[KindlingError | None] = []
 
         def has_ended() -> bool:
             self._check_leads()
             return bool(ends)
 
+        self._check_leads()
         self._tasks.create_task(self._note_end(work, ends))
         await self._changes.until(has_ended)
         if (error := ends[0]) is not None:
             raise error
 
-    async def _note_end(self, work: Coroutine[Any, Any, None], ends: list[KindlingError | None]) -> None:
+    async def _note_end(self, work: Callable[[], Awaitable[None]], ends: list[KindlingError | None]) -> None:
         try:
             async with self._turn:
-                await work
+                await work()
             ends.append(None)
         except KindlingError as error:
             ends.append(error)

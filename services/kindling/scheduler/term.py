@@ -81,15 +81,21 @@ class Term:
     async def run(self) -> None:
         """Lead until cancelled; everything that this term began ends with it."""
         try:
-            async with self.tasks, aclosing(self.store.follow()) as updates:
+            async with self.tasks:
+                await self._follow()
+        finally:
+            self.opened.set()
+            self.desk.close(_not_leader())
+            self.changes.note()
+
+    async def _follow(self) -> None:
+        try:
+            async with aclosing(self.store.follow()) as updates:
                 async for update in updates:
                     self._take_over(update) if isinstance(update, Records) else self._change(update)
                     self.changes.note()
         finally:
-            self.closed = True
-            self.opened.set()
-            self.desk.close(_not_leader())
-            self.changes.note()
+            self.closed = True  # before the tasks have ended: no more can be begun
 
     def check_leads(self) -> None:
         """Raise FailedPreconditionError NOT_LEADER once the term is over; its end is noted as a change."""

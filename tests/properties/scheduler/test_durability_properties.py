@@ -3,7 +3,7 @@ booked twice, nothing leaks, and whoever was deposed changes nothing."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kindling.etcdserverpb import rpc_pb2
 from kindling.scheduler.domain.values import Checkpoint, InstanceState, Model, ModelSettings
 from support.simulated_cluster import SimulatedCluster
+from support.simulated_workers import SimulatedWorker
 from support.virtual_time import run_virtually
 from support.weather import Blow, Fate, Weather
 
@@ -31,6 +32,10 @@ class Act(Enum):
     CUT_OFF = "a scheduler is cut off from etcd for a while"
     COMPACT = "etcd forgets its history"
     RESTART_WORKER = "a worker's process ends, and another begins"
+    DEPLOY = "a model is deployed, perhaps with other settings"
+    DELETE = "a model is deleted"
+    DRAIN = "a node is drained for a while"
+    MOVE = "a model is asked to move to a worker"
     PARTITION = "nobody hears of a worker for a while"
 
 
@@ -81,26 +86,49 @@ class Story:
 
     async def take(self, step: Step) -> None:
         cluster = self.cluster
+        model = MODELS[step.which % len(MODELS)]
         worker = list(cluster.workers.values())[step.which % len(cluster.workers)]
-        scheduler = cluster.schedulers[step.which % len(cluster.schedulers)]
+        process = cluster.schedulers[step.which % len(cluster.schedulers)].process
         match step.act:
-            case Act.ASK:
-                model = MODELS[step.which % len(MODELS)]
-                await cluster.generate(model.name, f"g{next(self.names)}", step.seconds)
+            case Act.ASK | Act.DEPLOY | Act.DELETE | Act.MOVE:
+                await self.ask_for(step, model, worker)
             case Act.KILL:
-                scheduler.kill()
+                cluster.schedulers[step.which % len(cluster.schedulers)].kill()
             case Act.DEPOSE:
                 cluster.etcd.expire(cluster.leader_lease())
-            case Act.CUT_OFF:
-                scheduler.process.is_cut_off = True
-                await asyncio.sleep(step.seconds)
-                scheduler.process.is_cut_off = False
             case Act.COMPACT if cluster.etcd.revision > cluster.etcd.compacted:
                 cluster.etcd.compact(rpc_pb2.CompactionRequest(revision=cluster.etcd.revision))
-            case Act.RESTART_WORKER:
-                cluster.deregister(worker)
+            case Act.CUT_OFF:
+                process.is_cut_off = True
                 await asyncio.sleep(step.seconds)
-                cluster.register(worker)
+                process.is_cut_off = False
+            case _:
+                await self.trouble(step, worker)
+
+    async def ask_for(self, step: Step, model: Model, worker: SimulatedWorker) -> None:
+        name = f"{next(self.names)}"
+        match step.act:
+            case Act.ASK:
+                await self.cluster.generate(model.name, name, step.seconds)
+            case Act.DEPLOY:
+                wanted = replace(model.settings, max_queued_requests=10 + step.which)
+                deployed = await self.cluster.deploy(model.name, name, wanted)
+                assert deployed.settings == wanted, "the answer is that to this request"
+            case Act.DELETE:
+                await self.cluster.delete(model.name, name)
+            case Act.MOVE:
+                await self.cluster.move(model.name, worker.worker.worker_id)
+
+    async def trouble(self, step: Step, worker: SimulatedWorker) -> None:
+        match step.act:
+            case Act.RESTART_WORKER:
+                self.cluster.deregister(worker)
+                await asyncio.sleep(step.seconds)
+                self.cluster.register(worker)
+            case Act.DRAIN:
+                await self.cluster.drain(worker.worker.node_id, serves=False)
+                await asyncio.sleep(step.seconds)
+                await self.cluster.drain(worker.worker.node_id, serves=True)
             case Act.PARTITION:
                 worker.is_up = False
                 worker.note()
@@ -117,7 +145,13 @@ class Story:
         assert cluster.names("instances") == sorted(running), "records and workers do not say the same"
         assert known == running
         assert cluster.names("decisions") == []
-        assert {one.model for one in term.view.instances.values()} == {"a"}, "only the minimum is left"
+        models = {decoded.name: decoded for decoded in cluster.models()}
+        assert dict(term.view.models) == models, "records and view do not say the same"
+        assert cluster.remote == {model.checkpoint.digest for model in models.values()}, (
+            "a checkpoint leaked, or is lost"
+        )
+        assert cluster.names("retirements") == cluster.names("drains") == []
+        assert {one.model for one in term.view.instances.values()} == {"a"} & models.keys(), "only the minimum is left"
         assert all(one.state is InstanceState.READY for one in term.view.instances.values())
         term.view.check_integrity()
 
