@@ -36,9 +36,13 @@ class Weather:
         """What becomes of the next request."""
         return next(self._script, Blow())
 
+    def follow(self, script: Iterable[Blow]) -> None:
+        """Go on by another script."""
+        self._script = iter(script)
+
     def clear(self) -> None:
         """From now on everything arrives."""
-        self._script = iter(())
+        self.follow(())
 
 
 class Process:

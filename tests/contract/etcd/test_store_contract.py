@@ -10,6 +10,7 @@ import pytest
 from kindling.platform.errors import FailedPreconditionError
 from kindling.platform.etcd import EtcdClient
 from kindling.platform.etcd_records import encode_record, leader_key, node_key, residency_key, worker_key
+from kindling.scheduler.domain.answers import Answer
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,
@@ -20,9 +21,10 @@ from kindling.scheduler.domain.values import (
     Model,
     Node,
     Residency,
+    Retirement,
     Worker,
 )
-from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone
+from kindling.scheduler.ports import Closing, NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone
 from kindling.v1 import state_pb2
 from support.etcd_worlds import Check, World
 
@@ -95,6 +97,24 @@ def test_models_and_drains_are_kept_for_the_next_leader(run: Run) -> None:
                 await office.store.delete_model("m", None, None)
                 await office.store.delete_drain("n1")
                 assert await records_of(office.store) == Records()
+
+    run(check)
+
+
+def test_a_deletion_is_recorded_with_what_is_left_to_do_and_its_answer(run: Run) -> None:
+    deployed, deleted = Answer("r1", "m", MODEL, 5.0), Answer("r2", "m", None, 6.0)
+
+    async def check(world: World) -> None:
+        async with world.client() as etcd, world.election(etcd, "s1").campaign() as office:
+            await office.store.put_model(MODEL, Closing(deployed))
+            assert await records_of(office.store) == Records(models=(MODEL,), answers=(deployed,))
+            await office.store.delete_model("m", Retirement("blake3:m"), Closing(deleted, ("r1",)))
+            assert await records_of(office.store) == Records(retirements=(Retirement("blake3:m"),), answers=(deleted,))
+            await office.store.put_model(MODEL, None)
+            assert (await records_of(office.store)).retirements == (), "it has a model again"
+            await office.store.delete_model("m", Retirement("blake3:m"), None)
+            await office.store.forget_retirement("blake3:m")
+            assert await records_of(office.store) == Records(answers=(deleted,))
 
     run(check)
 
