@@ -66,6 +66,7 @@ class SimulatedConnection:
                 if not repeatable:
                     raise AbortedError("the connection broke", reason="ETCD_AMBIGUOUS") from None
             await backoff.pause(at_most_seconds=deadline - self.clock.now())
+        await asyncio.sleep(0)
         raise UnavailableError("etcd cannot be reached", reason="ETCD_UNREACHABLE")
 
     async def _attempt(self, apply: Callable[[Any], Any], request: Any) -> Any:

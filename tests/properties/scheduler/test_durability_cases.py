@@ -38,9 +38,14 @@ def in_cluster(check: Callable[[SimulatedCluster, Weather], Coroutine[Any, Any, 
 # Writes
 
 
+def leading_by_itself(scheduler: SimulatedScheduler) -> bool:
+    """Whether a scheduler takes itself for the leader."""
+    return scheduler.seat.leader is not None and scheduler.seat.leader.is_self
+
+
 def leading(cluster: SimulatedCluster) -> SimulatedScheduler:
     """The scheduler that takes itself for the leader."""
-    return next(one for one in cluster.schedulers if one.seat.leader and one.seat.leader.is_self)
+    return next(one for one in cluster.schedulers if leading_by_itself(one))
 
 
 async def write_late(etcd: EtcdClient, process: Process, blow: Blow) -> None:
@@ -90,7 +95,8 @@ def test_a_deposed_leader_stops_nothing_that_its_successor_started() -> None:
         first.process.is_cut_off = True
         cluster.etcd.expire(cluster.leader_lease())  # what it will hear of in two seconds
         (other,) = (one for one in cluster.schedulers if one is not first)
-        await other.seat.term()
+        await asyncio.sleep(0.5)
+        assert leading_by_itself(other), "it has won"
         cluster.schedulers.sort(key=lambda one: one is first)  # clients ask the new one
         old = await first.seat.term()
         asking = asyncio.create_task(cluster.generate("m", "g", 5.0))
