@@ -41,11 +41,10 @@ class Stops:
         await self._finish(instance, worker)
 
     async def stop_stranger(self, instance_id: str, worker: Worker) -> None:
-        """Stop an instance that no record knows: unless a later leader started it, and we lead no more."""
+        """Stop an instance that no record knows. If a later leader started it, its worker refuses."""
         self.active.add(instance_id)
+        log.warning("unknown_instance_stopped", instance=instance_id, worker=worker.worker_id)
         try:
-            await self._store.confirm()
-            log.warning("unknown_instance_stopped", instance=instance_id, worker=worker.worker_id)
             await self._until(lambda: instance_id not in self._view.link(worker.worker_id).running, worker, instance_id)
         finally:
             self.active.discard(instance_id)

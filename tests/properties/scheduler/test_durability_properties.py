@@ -51,8 +51,8 @@ class Step:
 
 BLOWS = st.builds(
     Blow,
-    st.sampled_from([Fate.CALM] * 4 + [Fate.SLOW] * 3 + list(Fate)),
-    st.sampled_from([0.0, 0.01, 0.3, 2.0, 5.0]),
+    st.sampled_from([Fate.CALM] * 4 + [Fate.SLOW, Fate.LATE, Fate.LATE, *Fate]),
+    st.sampled_from([0.0, 0.01, 0.3, 2.0, 9.0]),
 )
 STEPS = st.builds(
     Step,
