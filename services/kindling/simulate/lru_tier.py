@@ -1,53 +1,108 @@
-"""A tier that holds whole checkpoints, as many as fit."""
+"""A tier that holds checkpoints, as many as fit."""
 
+import math
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+HEAD_SHARE: Final = 0.25
+"""The part of a checkpoint that gives way last, as in the storage manager's chunk pool."""
+
+
+@dataclass(slots=True)
+class _Occupant:
+    total_bytes: int
+    held_bytes: int = 0
 
 
 class LruTier:
-    """Least recently used checkpoints give way, but for those that are pinned."""
+    """Least recently used checkpoints give way, but for those that are pinned.
 
-    def __init__(self, capacity_bytes: int) -> None:
+    They give way whole; with ``chunk_bytes``, only as many chunks from their tails as it takes, and their heads not
+    before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before.
+    """
+
+    def __init__(self, capacity_bytes: int, chunk_bytes: int = 0) -> None:
+        self.changed: set[str] = set()
+        self.used_bytes = 0
         self._capacity_bytes = capacity_bytes
-        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._chunk_bytes = chunk_bytes
+        self._occupants: OrderedDict[str, _Occupant] = OrderedDict()
         self._pins: Counter[str] = Counter()
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self._sizes
+        """Whether all of a checkpoint is held."""
+        one = self._occupants.get(digest)
+        return one is not None and one.held_bytes == one.total_bytes
 
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of all checkpoints held."""
-        return sum(self._sizes.values())
+    def held_bytes(self, digest: str) -> int:
+        """Bytes of a checkpoint that are held, from its head."""
+        one = self._occupants.get(digest)
+        return one.held_bytes if one else 0
 
-    def put(self, digest: str, size_bytes: int) -> list[str]:
-        """Hold a checkpoint if room can be made, as the most recently used; returns who gave way."""
-        if digest in self._sizes:
-            self._sizes.move_to_end(digest)
-            return []
-        gone = self._make_room(size_bytes)
-        if self.used_bytes + size_bytes <= self._capacity_bytes:
-            self._sizes[digest] = size_bytes
-        return gone
+    def digests(self) -> frozenset[str]:
+        """The checkpoints of which something is held."""
+        return frozenset(self._occupants)
+
+    def put(self, digest: str, total_bytes: int) -> None:
+        """Hold a checkpoint if room can be made, in chunks as much of its head as fits; it is the last to give way."""
+        missing_bytes = total_bytes - self.held_bytes(digest)
+        room_bytes = self._make_room(digest, missing_bytes)
+        if room_bytes < missing_bytes:
+            room_bytes = room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
+        if digest in self._occupants or room_bytes:
+            self._occupants.setdefault(digest, _Occupant(total_bytes))
+            self._resize(digest, self.held_bytes(digest) + room_bytes)
+            self._occupants.move_to_end(digest)
+
+    def drop(self, digest: str) -> None:
+        """Hold nothing of a checkpoint."""
+        if digest in self._occupants:
+            self._resize(digest, 0)
 
     def pin(self, digest: str) -> None:
-        """Keep a checkpoint until it is unpinned as often."""
+        """Keep what is held of a checkpoint until it is unpinned as often."""
         self._pins[digest] += 1
 
     def unpin(self, digest: str) -> None:
         """Let a checkpoint give way again."""
         self._pins[digest] -= 1
 
-    def _make_room(self, size_bytes: int) -> list[str]:
-        """Drop as few as it takes; none if that does not help."""
-        used_bytes, dropped = self.used_bytes, []
-        for digest, held_bytes in self._sizes.items():
-            if used_bytes + size_bytes <= self._capacity_bytes:
+    def _make_room(self, digest: str, size_bytes: int) -> int:
+        """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,
+        at most ``size_bytes``."""
+        free_bytes = self._capacity_bytes - self.used_bytes
+        others = [name for name in self._occupants if name != digest and not self._pins[name]]
+        if self._chunk_bytes:
+            free_bytes = self._cut(others, HEAD_SHARE, size_bytes, free_bytes)
+        elif free_bytes + sum(map(self.held_bytes, others)) < size_bytes:
+            return max(0, free_bytes)
+        return min(size_bytes, self._cut(others, 0.0, size_bytes, free_bytes))
+
+    def _cut(self, digests: list[str], keep_share: float, size_bytes: int, free_bytes: int) -> int:
+        """Drop from each in turn what is beyond a share of it until so much is free; returns what is."""
+        for digest in digests:
+            if free_bytes >= size_bytes:
                 break
-            if not self._pins[digest]:
-                dropped.append(digest)
-                used_bytes -= held_bytes
-        if used_bytes + size_bytes > self._capacity_bytes:
-            return []
-        for digest in dropped:
-            del self._sizes[digest]
-        return dropped
+            held_bytes = self.held_bytes(digest)
+            kept_bytes = min(held_bytes, self._kept_bytes(digest, keep_share, size_bytes - free_bytes))
+            self._resize(digest, kept_bytes)
+            free_bytes += held_bytes - kept_bytes
+        return free_bytes
+
+    def _kept_bytes(self, digest: str, keep_share: float, wanted_bytes: int) -> int:
+        if not self._chunk_bytes or digest not in self._occupants:
+            return 0
+        one = self._occupants[digest]
+        head_chunks = math.ceil(one.total_bytes * keep_share / self._chunk_bytes)
+        left_chunks = (one.held_bytes - wanted_bytes) // self._chunk_bytes
+        return max(head_chunks, left_chunks, 0) * self._chunk_bytes
+
+    def _resize(self, digest: str, held_bytes: int) -> None:
+        one = self._occupants[digest]
+        if one.held_bytes != held_bytes:
+            self.changed.add(digest)
+        self.used_bytes += held_bytes - one.held_bytes
+        one.held_bytes = held_bytes
+        if not held_bytes:
+            del self._occupants[digest]

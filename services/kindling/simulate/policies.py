@@ -12,8 +12,10 @@ class PolicyName(enum.StrEnum):
     FULL = "full"  # Kindling's planner
     RANDOM = "random"  # any device; nodes keep checkpoints in DRAM and on the SSD all the same
     LOCALITY = "locality"  # a device where the checkpoint is nearest, waiting for one if need be
+    PREEMPTING = "preempting"  # the same, but what generates there gives way, as Shepherd does it
     DOWNLOAD = "download"  # any device; each start downloads, as Ray Serve does
     DOWNLOAD_CACHED = "download-cached"  # any device; what a node downloaded once is on its SSD
+    ALWAYS_ON = "always-on"  # a device for each model, as many as that takes: to compare the cost
 
     @property
     def begins_on_ssd(self) -> bool:
@@ -22,8 +24,8 @@ class PolicyName(enum.StrEnum):
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is what a user would otherwise have."""
-        return self is not PolicyName.FULL
+        """Whether it is what a user would otherwise have on the same devices."""
+        return self not in (PolicyName.FULL, PolicyName.ALWAYS_ON)
 
 
 def without_kept_tiers(policy: PolicyName, profile: NodeProfile) -> NodeProfile:

@@ -1,31 +1,17 @@
 """The simulated cluster that every strategy runs: devices that load models and serve generations."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier
+from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Action, Events
-from kindling.simulate.model_profiles import ModelProfile
+from kindling.simulate.lru_tier import LruTier
+from kindling.simulate.mechanisms import CHUNK_BYTES, PARKED_SECONDS, Mechanism
+from kindling.simulate.model_profiles import WEIGHTS_SHARE, ModelProfile
 from kindling.simulate.node_profiles import NodeProfile
+from kindling.simulate.running import Generation, Running, Served
 from kindling.simulate.simulated_node import LoadDone, SimulatedNode
-from kindling.simulate.workload import Arrival
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A request of the workload, by a name of its own."""
-
-    generation_id: str
-    arrival: Arrival
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What became of a request: how long it waited for an instance that was ready; ``refused`` if it gave up then."""
-
-    arrival: Arrival
-    startup_seconds: float
-    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -34,6 +20,8 @@ class _Instance:
     worker_id: str
     since: float
     is_ready: bool = False
+    loaded_at: float | None = None
+    waiting: list[Running] = field(default_factory=list)
 
 
 class SimulatedCluster:
@@ -41,8 +29,8 @@ class SimulatedCluster:
 
     An instance generates at the profile's rates whatever runs beside it: decoding is bound by the weights' bytes, which
     a batch reads once. Every node has the checkpoints on its SSD from the start, as many as fit, if ``is_on_ssd``.
-    ``starts_by_tier`` counts loads by the tier that they came from, ``device_seconds`` how long
-    devices held an instance.
+    ``starts_by_tier`` counts starts by the slowest tier that they came from, ``device_seconds`` how long devices held
+    an instance. ``kv_bytes`` of a device are kept free of parked weights.
     """
 
     def __init__(
@@ -54,10 +42,16 @@ class SimulatedCluster:
         model: ModelProfile,
         *,
         is_on_ssd: bool = True,
+        mechanisms: Collection[Mechanism] = (),
+        kv_bytes: int = 0,
     ) -> None:
         self.events = events
         self.profile = profile
-        self.nodes = {f"node-{number}": SimulatedNode(f"node-{number}", profile, events) for number in range(nodes)}
+        self.model = model
+        self.mechanisms = frozenset(mechanisms)
+        chunk_bytes = CHUNK_BYTES if Mechanism.PARTIAL_RESIDENCY in self.mechanisms else 0
+        names = [f"node-{number}" for number in range(nodes)]
+        self.nodes = {name: SimulatedNode(name, profile, events, chunk_bytes) for name in names}
         slots = [(node_id, number) for node_id in self.nodes for number in range(profile.devices)]
         self.workers = tuple(f"{node_id}/worker-{number}" for node_id, number in slots)
         self.checkpoints: Mapping[str, Checkpoint] = {
@@ -66,8 +60,15 @@ class SimulatedCluster:
         self.served: list[Served] = []
         self.starts_by_tier = dict.fromkeys(Tier, 0)
         self.device_seconds = 0.0
-        self._model = model
+        self.migrations = 0
+        self.preemptions = 0
         self._instances: dict[str, _Instance] = {}
+        self._running: dict[str, Running] = {}
+        self._waited: defaultdict[str, float] = defaultdict(float)
+        self._stopped_at: dict[str, float] = {}
+        self._last_end = 0.0
+        room_bytes = int(profile.device_memory_bytes * WEIGHTS_SHARE) - kv_bytes
+        self._memories = {name: LruTier(max(room_bytes, model.checkpoint_bytes)) for name in self.workers}
         if is_on_ssd:
             self._fill_ssds()
 
@@ -75,45 +76,159 @@ class SimulatedCluster:
         """The node of a worker."""
         return self.nodes[worker_id.rpartition("/")[0]]
 
-    def start(self, instance_id: str, model: str, worker_id: str, done: LoadDone) -> None:
-        """Load a model onto a free device; ``done`` is called when it is ready, unless it was stopped before."""
+    # Instances
+
+    def start(
+        self, instance_id: str, model: str, worker_id: str, ready: LoadDone, loaded: LoadDone | None = None
+    ) -> None:
+        """Start a model on a free device; ``ready`` is called when it takes generations, unless it was stopped before.
+
+        That is when its weights are there; if ``loaded`` is given, which is called then, it is when the model is built.
+        """
         assert all(one.worker_id != worker_id for one in self._instances.values()), "a device runs one instance"
         instance = self._instances[instance_id] = _Instance(model, worker_id, self.events.now)
-        node, checkpoint = self.node_of(worker_id), self.checkpoints[model]
+        checkpoint, memory = self.checkpoints[model], self._memories[worker_id]
+        was_parked = checkpoint.digest in memory
+        memory.put(checkpoint.digest, checkpoint.total_bytes)
+        memory.pin(checkpoint.digest)
 
-        def ready(report: LoadReport) -> None:
+        def complete(report: LoadReport) -> None:
             if self._instances.get(instance_id) is instance:
-                instance.is_ready = True
-                done(report)
+                was_ready, instance.is_ready = instance.is_ready, True
+                (loaded if was_ready and loaded else ready)(report)
 
-        self.starts_by_tier[node.load(checkpoint, ready)] += 1
+        if was_parked:
+            self.starts_by_tier[Tier.GPU] += 1
+            self.events.after(PARKED_SECONDS, lambda: self._complete(instance, _parked(checkpoint), complete))
+            return
+        self._load(instance, checkpoint, complete)
+        if loaded is not None:
+            self.events.after(self.profile.init_seconds, lambda: self._built(instance_id, instance, ready))
+
+    def keep(self, instance_id: str, model: str, worker_id: str) -> None:
+        """Have an instance on a device that was loaded before the first request."""
+        self._instances[instance_id] = _Instance(model, worker_id, self.events.now, True, self.events.now)
+        digest, memory = self.checkpoints[model].digest, self._memories[worker_id]
+        memory.put(digest, self.checkpoints[model].total_bytes)
+        memory.pin(digest)
+
+    def _load(self, instance: _Instance, checkpoint: Checkpoint, complete: LoadDone) -> None:
+        built_at = self.events.now + self.profile.init_seconds
+
+        def arrived(report: LoadReport) -> None:
+            self.events.at(built_at, lambda: self._complete(instance, report, complete))
+
+        self.starts_by_tier[self.node_of(instance.worker_id).load(checkpoint, arrived)] += 1
+
+    def _built(self, instance_id: str, instance: _Instance, ready: LoadDone) -> None:
+        if self._instances.get(instance_id) is instance and instance.loaded_at is None:
+            instance.is_ready = True
+            seconds = self.profile.init_seconds
+            ready(LoadReport(init_seconds=seconds, total_seconds=seconds))
+
+    def _complete(self, instance: _Instance, report: LoadReport, complete: LoadDone) -> None:
+        instance.loaded_at = self.events.now
+        for running in instance.waiting:
+            self._compute(running, instance.loaded_at)
+        instance.waiting.clear()
+        complete(report)
 
     def stop(self, instance_id: str) -> None:
-        """Free an instance's device; what runs in it is lost."""
+        """Free an instance's device; nothing may run in it."""
         instance = self._instances.pop(instance_id)
-        self.device_seconds += self.events.now - instance.since
-        self.node_of(instance.worker_id).release(self.checkpoints[instance.model].digest)
+        digest, memory = self.checkpoints[instance.model].digest, self._memories[instance.worker_id]
+        self.device_seconds += (self.events.now - instance.since) * self.model.devices
+        self.node_of(instance.worker_id).release(digest)
+        memory.unpin(digest)
+        if Mechanism.PARKING not in self.mechanisms or instance.loaded_at is None:
+            memory.drop(digest)
+
+    def parked_on(self, worker_id: str) -> frozenset[str]:
+        """The checkpoints that wait in a device's memory."""
+        used = {self.checkpoints[one.model].digest for one in self._instances.values() if one.worker_id == worker_id}
+        return self._memories[worker_id].digests() - used
+
+    # Generations
 
     def begin(self, generation: Generation, instance_id: str, done: Action) -> None:
         """Run a generation in an instance that is ready; ``done`` is called at its end."""
-        instance, arrival = self._instances[instance_id], generation.arrival
+        instance = self._instances[instance_id]
         assert instance.is_ready, "it has to be ready"
-        assert instance.model == arrival.model, "it has to be an instance of the model"
-        self.served.append(Served(arrival, self.events.now - arrival.at_seconds))
-        prefill_seconds = arrival.prompt_tokens / self._model.prefill_tokens_per_second
-        self.events.after(prefill_seconds + arrival.output_tokens * self._model.seconds_per_token, done)
+        assert instance.model == generation.arrival.model, "it has to be an instance of the model"
+        self._end_wait(generation)
+        running = Running(generation, instance_id, done, self.events.now)
+        self._running[generation.generation_id] = running
+        if instance.loaded_at is None:
+            instance.waiting.append(running)
+        else:
+            self._compute(running, instance.loaded_at)
+
+    def interrupt(self, generation_id: str) -> Generation:
+        """Stop a generation, which has to begin again from its prompt; until then it stands still."""
+        generation = self._running.pop(generation_id).generation
+        self._stopped_at[generation_id] = self.events.now
+        self.preemptions += 1
+        return generation
+
+    def move(self, generation_id: str, target_id: str, pause_seconds: float) -> None:
+        """Have a generation go on in another instance, with the tokens that it has and after a pause."""
+        running, target = self._running[generation_id], self._instances[target_id]
+        assert target.loaded_at is not None, "it has to be loaded"
+        if running.ends_at is None:
+            self._instances[running.instance_id].waiting.remove(running)
+            self._compute(running, target.loaded_at)
+        running.instance_id = target_id
+        running.pause(pause_seconds)
+        self._waited[generation_id] += pause_seconds
+        self._await_end(running)
+
+    def tokens(self, generation_id: str) -> int:
+        """How many tokens a running generation has, prompt and answer."""
+        return self._running[generation_id].tokens(self.model, self.events.now)
+
+    def generations_on(self, instance_id: str) -> list[str]:
+        """The generations that run in an instance."""
+        return [name for name, running in self._running.items() if running.instance_id == instance_id]
 
     def refuse(self, generation: Generation) -> None:
         """A request gave up."""
-        waited = self.events.now - generation.arrival.at_seconds
-        self.served.append(Served(generation.arrival, waited, refused=True))
+        self._end_wait(generation)
+        self.served.append(Served(generation.arrival, self._waited.pop(generation.generation_id), refused=True))
 
     def close(self) -> None:
-        """Stop what is left, so that its device's time is counted."""
-        for instance_id in list(self._instances):
-            self.stop(instance_id)
+        """Count the time of what is left, up to the end of the last generation."""
+        for instance in self._instances.values():
+            self.device_seconds += max(0.0, self._last_end - instance.since) * self.model.devices
+        self._instances.clear()
+
+    def _end_wait(self, generation: Generation) -> None:
+        since = self._stopped_at.pop(generation.generation_id, generation.arrival.at_seconds)
+        self._waited[generation.generation_id] += self.events.now - since
+
+    def _compute(self, running: Running, loaded_at: float) -> None:
+        self._waited[running.generation.generation_id] += running.compute(self.model, loaded_at)
+        self._await_end(running)
+
+    def _await_end(self, running: Running) -> None:
+        ends_at = running.ends_at
+        assert ends_at is not None
+        self.events.at(ends_at, lambda: self._end(running, ends_at))
+
+    def _end(self, running: Running, ends_at: float) -> None:
+        generation = running.generation
+        if self._running.get(generation.generation_id) is running and running.ends_at == ends_at:
+            del self._running[generation.generation_id]
+            self.served.append(Served(generation.arrival, self._waited.pop(generation.generation_id)))
+            self._last_end = self.events.now
+            running.done()
 
     def _fill_ssds(self) -> None:
         for node in self.nodes.values():
             for checkpoint in self.checkpoints.values():
                 node.ssd.put(checkpoint.digest, checkpoint.total_bytes)
+
+
+def _parked(checkpoint: Checkpoint) -> LoadReport:
+    """Nothing was read, and nothing built."""
+    traffic = (TierTraffic(Tier.GPU, checkpoint.total_bytes, 0.0),)
+    return LoadReport(traffic, total_seconds=PARKED_SECONDS, complete=True)

@@ -86,6 +86,7 @@ async def test_the_peers_lease_holds_a_key_that_we_see_go_with_it(client: EtcdCl
         assert process.stdin is not None
         held = json.loads(await process.stdout.readline())
         item = await client.get(prefix)
+        await anext(updates)  # the watch begins with what is there: were the key gone by then, nothing would tell of it
         process.stdin.close()
         async for update in updates:
             if any(event.kind is EventKind.DELETE for event in events_of(update)):

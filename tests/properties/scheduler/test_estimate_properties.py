@@ -76,7 +76,7 @@ def test_startup_times_are_finite_and_grow_with_the_bytes(
         less, more = found
         assert less.load_seconds <= more.load_seconds * (1 + 1e-9)
         assert less.seconds <= more.seconds * (1 + 1e-9)
-        assert less.queue_seconds == more.queue_seconds
+        assert less.queue_seconds <= more.queue_seconds, "only who fetches waits for other fetches"
 
 
 @deterministic

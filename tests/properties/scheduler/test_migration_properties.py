@@ -183,8 +183,8 @@ class Moving(RuleBasedStateMachine):
         for instance in self._in_state(InstanceState.READY):
             if instance.node_id in view.drained and not view.migrations_of(instance.instance_id):
                 assert view.is_busy(instance)
-                stopping = self._in_state(InstanceState.STOPPING)
-                assert instance.instance_id in self.planner.relocation.obstacle(instance.node_id) or stopping
+                leaving = self._in_state(InstanceState.STOPPING) or view.migrations
+                assert instance.instance_id in self.planner.relocation.obstacle(instance.node_id) or leaving
 
     # The rest
 

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kindling.platform.errors import DataLossError, KindlingError, ResourceExhaustedError
+from kindling.scheduler.domain.decisions import Need, StartInstance
 from kindling.scheduler.domain.plans import Plan
-from kindling.scheduler.domain.policy import Need, Policy, StartInstance
+from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.values import Instance, InstanceState, Worker
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views

@@ -80,48 +80,58 @@ def test_what_was_never_measured_is_assumed() -> None:
 def test_loads_under_way_on_the_node_come_first() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     views.hold(view, "n", OTHER, ssd=8 * GB)
     starting(view, "x-1", "n/w1", now=100.0)
-    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 0.5)
-    assert seconds(view, "n/w0", now=200.0) == pytest.approx(0.5), "nobody knows how long a late one still takes"
+    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 10)
+    assert seconds(view, "n/w0", now=200.0) == pytest.approx(10), "nobody knows how long a late one still takes"
+
+
+def test_what_is_in_dram_waits_for_no_load_but_those_of_its_own_device() -> None:
+    view = ClusterView()
+    views.add_node(view, views.node("n", dram=2 * GB, ssd=GB), workers=2, slots=2, device="cuda:0")
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", OTHER, ssd=8 * GB)
+    starting(view, "x-1", "n/w1")
+    assert seconds(view, "n/w0") == pytest.approx(5)
+    assert seconds(view, "n/w1") == pytest.approx(8 + 5)
 
 
 def test_each_load_under_way_counts_once() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=3)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     third = views.model("y", total_bytes=2 * GB)
     for model in (OTHER, third):
         views.hold(view, "n", model, ssd=model.checkpoint.total_bytes)
     starting(view, "x-1", "n/w1", now=100.0)
     starting(view, "y-1", "n/w2", now=101.0, model=third)
-    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 2 + 0.5)
-    assert seconds(view, "n/w0", now=120.0) == pytest.approx(2 + 0.5), "the second begins when the first ends"
+    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 2 + 10)
+    assert seconds(view, "n/w0", now=120.0) == pytest.approx(2 + 10), "the second begins when the first ends"
 
 
 def test_what_a_load_has_brought_is_not_waited_for() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     views.hold(view, "n", OTHER, dram=1 * GB, ssd=8 * GB)
     one = starting(view, "x-1", "n/w1", now=100.0)
     view.loads.advance(one, LoadProgress(2 * GB, 8 * GB), 110.0)
-    assert seconds(view, "n/w0", now=110.0) == pytest.approx(6 + 0.5), "it is late, and yet not done"
-    assert seconds(view, "n/w0", now=112.0) == pytest.approx(4 + 0.5)
+    assert seconds(view, "n/w0", now=110.0) == pytest.approx(6 + 10), "it is late, and yet not done"
+    assert seconds(view, "n/w0", now=112.0) == pytest.approx(4 + 10)
 
 
 def test_what_comes_from_the_remote_store_is_left_for_last() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB, remote=GB / 2), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     views.hold(view, "n", OTHER, ssd=6 * GB)
     one = starting(view, "x-1", "n/w1")
-    assert seconds(view, "n/w0") == pytest.approx(6 + 4 + 0.5)
+    assert seconds(view, "n/w0") == pytest.approx(6 + 4 + 10)
     view.loads.advance(one, LoadProgress(5 * GB, 8 * GB), 0.0)
-    assert seconds(view, "n/w0") == pytest.approx(1 + 4 + 0.5)
+    assert seconds(view, "n/w0") == pytest.approx(1 + 4 + 10)
     view.loads.advance(one, LoadProgress(7 * GB, 8 * GB), 0.0)
-    assert seconds(view, "n/w0") == pytest.approx(2 + 0.5)
+    assert seconds(view, "n/w0") == pytest.approx(2 + 10)
 
 
 def test_a_load_of_the_same_checkpoint_is_joined() -> None:
@@ -148,23 +158,23 @@ def test_copies_to_another_device_are_in_nobodys_way() -> None:
 def test_an_instance_that_takes_generations_is_in_the_way_until_it_is_loaded() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     views.hold(view, "n", OTHER, ssd=8 * GB)
     loading = replace(starting(view, "x-1", "n/w1", now=100.0), state=InstanceState.READY)
     view.put_instance(replace(loading, report=LoadReport(init_seconds=0.5, total_seconds=0.1)), 100.1)
-    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 0.5)
+    assert seconds(view, "n/w0", now=103.0) == pytest.approx(5 + 10)
     view.put_instance(replace(loading, report=LoadReport(total_seconds=3.0, complete=True)), 103.0)
-    assert seconds(view, "n/w0", now=103.0) == pytest.approx(0.5)
+    assert seconds(view, "n/w0", now=103.0) == pytest.approx(10)
 
 
 def test_a_load_that_is_given_up_is_in_nobodys_way() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     one = starting(view, "x-1", "n/w1")
-    assert seconds(view, "n/w0") > 1
+    assert seconds(view, "n/w0") > 11
     view.remove_instance(one.instance_id)
-    assert seconds(view, "n/w0") == pytest.approx(0.5)
+    assert seconds(view, "n/w0") == pytest.approx(10)
 
 
 def test_a_worker_that_measured_its_init_is_believed_until_the_model_was_started() -> None:
@@ -194,14 +204,14 @@ def test_missing_bytes_never_exceed_the_checkpoint() -> None:
 def test_what_a_worker_has_parked_starts_there_at_once_even_behind_a_load() -> None:
     view = ClusterView()
     views.add_node(view, views.node("n", ssd=GB), workers=2)
-    views.hold(view, "n", MODEL, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
     views.hold(view, "n", OTHER, ssd=8 * GB)
     view.apply_report(WorkerReport("n/w1", parked=(ParkedCheckpoint(MODEL.checkpoint.digest, 10 * GB),)), 0.0)
     starting(view, "x-1", "n/w0")
     parked = estimate(view, view.workers["n/w1"], MODEL.checkpoint, 0.0, ASSUMED)
     assert (parked.seconds, parked.source) == (ASSUMED.parked_seconds, Tier.GPU)
     view.apply_report(WorkerReport("n/w1"), 1.0)
-    assert seconds(view, "n/w1", now=1.0) == pytest.approx(7 + 0.5)
+    assert seconds(view, "n/w1", now=1.0) == pytest.approx(7 + 10)
 
 
 def test_what_is_parked_is_loaded_by_nobody() -> None:

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.decisions import Need, StartInstance, StopInstance
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
 from kindling.scheduler.domain.free_slots import Offer
-from kindling.scheduler.domain.policy import Need, Policy, StartInstance, StopInstance
+from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.ranking import Ranking
 from kindling.scheduler.domain.soonest import Rank, rank, soonest
 from kindling.scheduler.domain.values import (

@@ -93,7 +93,7 @@ def test_a_worker_is_tried_again_if_no_other_ever_has_room() -> None:
     planner.start_failed(start.instance.instance_id, small("w"), 2.0)
     assert planner.plan(2.0).starts == []
     again = planner.next_deadline(2.0)
-    assert again == 3.0
+    assert again == 12.0
     assert [one.instance.worker_id for one in planner.plan(again).starts] == [start.instance.worker_id]
 
 

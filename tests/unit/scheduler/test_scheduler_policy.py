@@ -2,15 +2,15 @@
 
 import pytest
 
-from kindling.scheduler.domain.policy import (
+from kindling.scheduler.domain.decisions import (
+    AwaitSlot,
     Need,
-    Policy,
     StartInstance,
     StopInstance,
-    UseInstance,
     Wait,
     WaitReason,
 )
+from kindling.scheduler.domain.policy import Policy, instance_with_room
 from kindling.scheduler.domain.values import InstanceState, Model, ParkedCheckpoint, WorkerReport
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
@@ -29,13 +29,19 @@ def view() -> ClusterView:
     return ClusterView()
 
 
-def test_an_instance_with_room_is_used_and_the_emptiest_first(view: ClusterView) -> None:
+def test_the_emptiest_instance_is_used_while_slots_are_free_and_the_fullest_once_they_are_not(
+    view: ClusterView,
+) -> None:
     model = views.model(concurrency_target=2)
-    views.add_node(view, views.node("n"), workers=2)
-    views.put(view, "m-1", model, "n/w0")
-    views.put(view, "m-2", model, "n/w1")
-    view.grants.grant("g1", "m-1", 1.0)
-    assert decide(view, model) == UseInstance("m-2")
+    views.add_node(view, views.node("n"), workers=4)
+    for number in (1, 2, 3):
+        views.put(view, f"m-{number}", model, f"n/w{number - 1}")
+    for generation, instance in (("g1", "m-1"), ("g2", "m-2"), ("g3", "m-2")):
+        view.grants.grant(generation, instance, 1.0)
+    assert instance_with_room(view, model).instance_id == "m-3"
+    assert instance_with_room(view, model, frozenset({"m-3"})).instance_id == "m-1"
+    views.put(view, "x-1", views.model("x"), "n/w3")
+    assert instance_with_room(view, model).instance_id == "m-1", "the fullest that has room"
 
 
 def test_a_full_instance_leads_to_a_start(view: ClusterView) -> None:
@@ -120,7 +126,7 @@ def test_a_slot_that_becomes_free_is_waited_for(view: ClusterView) -> None:
     views.add_node(view, views.node("n"), workers=2)
     views.put(view, "a-1", views.model("a"), "n/w0", InstanceState.STOPPING)
     views.put(view, "b-1", views.model("b"), "n/w1")
-    assert decide(view, views.model()) == Wait(WaitReason.SLOT_BECOMES_FREE)
+    assert decide(view, views.model()) == AwaitSlot("a-1")
 
 
 def test_workers_that_failed_are_left_out(view: ClusterView) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from kindling.cli.main import app
 from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings, Tier
 from kindling.simulate.events import Events
-from kindling.simulate.experiment import Setup, run
+from kindling.simulate.experiment import Setup, Variant, run
+from kindling.simulate.mechanisms import ALL_MECHANISMS
 from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import NodeProfile
+from kindling.simulate.paper_suite import VARIANTS
+from kindling.simulate.paper_tables import GOALS
 from kindling.simulate.policies import PolicyName
-from kindling.simulate.simulated_cluster import Generation, SimulatedCluster
+from kindling.simulate.running import Generation
+from kindling.simulate.simulated_cluster import SimulatedCluster
 from kindling.simulate.strategies.kindling import KindlingStrategy
 from kindling.simulate.workload import Arrival, Workload
 
@@ -38,7 +43,7 @@ def workload(*arrivals: tuple[float, str]) -> Workload:
 
 
 def startups(policy: PolicyName, asked: Workload, on: Setup) -> list[float]:
-    return [one.startup_seconds for one in run(policy, asked, on, seed=1).served]
+    return [one.startup_seconds for one in run(Variant(policy), asked, on, seed=1).served]
 
 
 @pytest.mark.parametrize("policy", [PolicyName.FULL, PolicyName.RANDOM, PolicyName.LOCALITY])
@@ -62,7 +67,7 @@ def test_two_devices_of_a_node_share_one_fetch_and_two_models_take_turns() -> No
 
 
 def test_an_idle_instance_of_another_model_gives_way() -> None:
-    asked = workload((0.0, "a"), (15.0, "b"))
+    asked = workload((0.0, "a"), (25.0, "b"))
     for policy in (PolicyName.FULL, PolicyName.RANDOM):
         assert startups(policy, asked, setup(keep_alive_seconds=100.0)) == [pytest.approx(FROM_SSD)] * 2
 
@@ -78,13 +83,13 @@ def test_a_request_that_waits_too_long_gives_up_once() -> None:
     asked = workload((0.0, "a"), (1.0, "b"))
     on = setup(max_queue_wait_seconds=5.0, concurrency_target=1)
     for policy in (PolicyName.FULL, PolicyName.RANDOM):
-        served = run(policy, asked, on, seed=1).served
+        served = run(Variant(policy), asked, on, seed=1).served
         assert [(one.arrival.model, one.refused) for one in served] == [("a", True), ("b", True)]
         assert [one.startup_seconds for one in served] == [pytest.approx(5.0)] * 2
 
 
 def test_devices_are_paid_from_the_start_to_the_stop() -> None:
-    ended = run(PolicyName.FULL, workload((0.0, "a")), setup(), seed=1)
+    ended = run(Variant(PolicyName.FULL), workload((0.0, "a")), setup(), seed=1)
     assert ended.device_seconds == pytest.approx(FROM_SSD + 2.0 + 5.0)
     assert ended.starts_by_tier == {Tier.GPU: 0, Tier.DRAM: 0, Tier.SSD: 1, Tier.REMOTE: 0}
 
@@ -97,7 +102,8 @@ def crowded(seed: int) -> Workload:
 @pytest.mark.parametrize("policy", PolicyName)
 def test_every_request_ends_once_and_a_seed_repeats_itself(policy: PolicyName) -> None:
     asked, on = crowded(3), setup(nodes=2, devices=2, dram_bytes=300, concurrency_target=2)
-    first, again = (run(policy, asked, on, seed=5) for _ in range(2))
+    mechanisms = ALL_MECHANISMS if policy is PolicyName.FULL else frozenset()
+    first, again = (run(Variant(policy, mechanisms), asked, on, seed=5) for _ in range(2))
     assert first == again
     assert sorted(one.arrival.at_seconds for one in first.served) == [one.at_seconds for one in asked.arrivals]
     assert all(one.startup_seconds >= 0 for one in first.served)
@@ -105,7 +111,9 @@ def test_every_request_ends_once_and_a_seed_repeats_itself(policy: PolicyName) -
 
 def test_the_planners_view_stays_whole() -> None:
     on, asked = setup(nodes=2, devices=2, dram_bytes=300, concurrency_target=2), crowded(4)
-    cluster = SimulatedCluster(Events(), on.node, on.nodes, asked.models, on.model)
+    cluster = SimulatedCluster(
+        Events(), on.node, on.nodes, asked.models, on.model, mechanisms=ALL_MECHANISMS, kv_bytes=600
+    )
     strategy = KindlingStrategy(cluster, on.settings)
     for number, arrival in enumerate(asked.arrivals):
         cluster.events.at(arrival.at_seconds, partial(strategy.arrive, Generation(str(number), arrival)))
@@ -115,11 +123,35 @@ def test_the_planners_view_stays_whole() -> None:
     assert len(cluster.served) == len(asked.arrivals)
 
 
-def test_a_model_that_needs_several_devices_is_refused() -> None:
-    large = ModelProfile("large", 100, 1, 10.0, 0.1, 1, devices=2)
-    on = setup()
+def test_a_gang_of_devices_copies_over_all_their_links() -> None:
+    pair = ModelProfile("pair", 100, 1, 10.0, 0.1, 1, devices=2)
+    on = replace(setup(devices=2), model=pair)
+    asked = workload((0.0, "a"), (30.0, "a"))
+    ended = run(Variant(PolicyName.RANDOM), asked, on, seed=1)
+    assert [one.startup_seconds for one in ended.served] == [pytest.approx(FROM_SSD), pytest.approx(FROM_DRAM / 2)]
+    assert ended.device_seconds == pytest.approx(2 * (FROM_SSD + 7.0 + FROM_DRAM / 2 + 7.0))
+
+
+def test_a_model_that_needs_more_devices_than_a_node_has_is_refused() -> None:
+    on = replace(setup(), model=ModelProfile("large", 100, 1, 10.0, 0.1, 1, devices=2))
     with pytest.raises(InvalidArgumentError, match="takes 2 devices"):
-        run(PolicyName.FULL, workload((0.0, "a")), Setup(on.node, 1, large, on.settings), seed=1)
+        run(Variant(PolicyName.FULL), workload((0.0, "a")), on, seed=1)
+
+
+def test_what_is_always_on_waits_for_nothing_and_is_paid_all_the_time() -> None:
+    ended = run(Variant(PolicyName.ALWAYS_ON), workload((1.0, "a"), (2.0, "b"), (3.0, "c")), setup(), seed=1)
+    assert [one.startup_seconds for one in ended.served] == [0.0] * 3
+    assert ended.device_seconds == pytest.approx(3 * 5.0)
+
+
+def test_what_generates_where_the_checkpoint_is_nearest_gives_way_once() -> None:
+    # "a" generates from 10 to 12 on the only device; "b" takes it at 11 and has it until 23, "a" begins anew at 24.
+    asked = workload((0.0, "a"), (11.0, "b"))
+    ended = run(Variant(PolicyName.PREEMPTING), asked, setup(concurrency_target=1), seed=1)
+    paused = 24.0 - 11.0
+    assert ended.served[0].startup_seconds == pytest.approx(FROM_SSD + paused)
+    assert ended.served[1].startup_seconds == pytest.approx(FROM_SSD)
+    assert ended.preemptions == 1
 
 
 def test_the_command_compares_policies_on_a_trace(tmp_path: Path) -> None:
@@ -141,7 +173,10 @@ def test_the_command_compares_policies_on_a_trace(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--policies", "full,best"], "'best' is none of"),
+        (["--mechanisms", "luck"], "'luck' is none of"),
         (["--lengths", "gsm8k"], "coefficient of variation"),
+        (["--cv", "8", "--rate", "0.001", "--duration", "1"], "No request comes"),
+        (["--rate", "2"], "coefficient of variation"),
         (["--model-profile", "gpt-9"], "knows no model"),
         (["--node-profile", "abacus"], "knows no machine"),
         (["--trace", "nowhere.csv"], "nowhere.csv"),
@@ -151,3 +186,28 @@ def test_bad_options_are_told(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["simulate", *options])
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_the_papers_evaluation_is_run_and_reported(tmp_path: Path) -> None:
+    answer = tmp_path / "out.json"
+    options = ["--suite", "paper", "--rate", "0.5", "--duration", "150", "--seeds", "1"]
+    result = CliRunner().invoke(app, ["simulate", *options, "--json", str(answer)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(answer.read_text())
+    workloads = {(one["workload"], one["model"]) for one in found["cells"]}
+    assert len(workloads) == 6
+    assert len(found["cells"]) == 6 * len(VARIANTS)
+    assert found["ratios"].keys() == {*GOALS}
+    assert "142.8 s" in result.output
+
+
+def test_rates_are_drawn_from_and_a_report_of_one_workload_is_written(tmp_path: Path) -> None:
+    drawn = ["--cv", "4", "--rate", "0.5", "--duration", "120", "--models", "3", "--nodes", "1", "--seeds", "1"]
+    few = ["--policies", "full,always-on", "--mechanisms", "parking"]
+    result = CliRunner().invoke(app, ["simulate", *drawn, *few, "--report", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "report.md").read_text()
+    assert "0.5 requests/s redrawn, CV 4" in text
+    for name in ("startup.png", "cdf.png", "starts.png", "cost.png"):
+        assert name in text
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

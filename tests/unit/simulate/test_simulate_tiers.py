@@ -19,9 +19,30 @@ def test_the_least_recently_used_gives_way_but_not_what_is_pinned() -> None:
         tier.put(name, 10)
     tier.pin("a")
     tier.put("b", 10)
-    assert tier.put("d", 10) == ["c"]
-    assert tier.put("e", 25) == [], "a is pinned: dropping the others would not do"
-    assert [name in tier for name in "abcde"] == [True, True, False, True, False]
+    tier.put("d", 10)
+    assert tier.changed == {"a", "b", "c", "d"}
+    assert "c" not in tier
+    tier.put("e", 25)
+    assert [name in tier for name in "abcde"] == [True, True, False, True, False], "dropping others would not do"
     tier.unpin("a")
-    assert tier.put("e", 25) == ["a", "b", "d"]
+    tier.put("e", 25)
+    assert tier.digests() == {"e"}
     assert tier.used_bytes == 25
+
+
+def test_chunks_give_way_from_the_tails_first_and_heads_last() -> None:
+    tier = LruTier(30, chunk_bytes=2)
+    for name in "abc":
+        tier.put(name, 10)
+    tier.put("d", 9)
+    # A quarter of ten bytes is two chunks: "a" keeps these four, and "b" gives the other three, in chunks.
+    assert [tier.held_bytes(name) for name in "abcd"] == [4, 6, 10, 9]
+    tier.put("e", 10)
+    assert [tier.held_bytes(name) for name in "abcde"] == [4, 4, 4, 8, 10]
+    assert tier.used_bytes == 30
+    for name in "bcde":
+        tier.pin(name)
+    tier.put("f", 10)
+    assert [tier.held_bytes(name) for name in "af"] == [0, 4], "as much of its head as fits"
+    tier.drop("f")
+    assert tier.used_bytes == 26

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from kindling.bench.place.cluster import loaded, report, run_instance
 from kindling.bench.place.results import Kind, Sample
 from kindling.scheduler.domain.planner import Planner
-from kindling.scheduler.domain.plans import Grant, Plan, Start, Stop
+from kindling.scheduler.domain.plans import Grant, Move, Plan, Start, Stop
 from kindling.scheduler.domain.values import Request, Residency, Tier
 
 _STEP_SECONDS = 0.001
@@ -116,6 +116,8 @@ class Driver:
             self._have_stopped(stop)
         for start in plan.starts:
             self._have_started(start)
+        for move in plan.moves:
+            self._have_moved(move)
 
     def _note(self, grant: Grant) -> None:
         worker_id, name = grant.instance.worker_id, grant.request.generation_id
@@ -144,6 +146,23 @@ class Driver:
             lambda: self._make_gone(instance.instance_id, instance.worker_id),
         )
 
+    def _have_moved(self, move: Move) -> None:
+        """The target starts, takes the source's generations over, and the source stops."""
+        source, target = (self._view.instances[name] for name in (move.migration.source_id, move.migration.target_id))
+        self._step(Kind.READY, lambda: self._make_ready(target.instance_id, target.worker_id))
+        if not self._view.is_under_way(move.migration):
+            return
+        for name in self._in_worker.pop(source.worker_id, set()):
+            self._view.grants.move(name, source.instance_id, target.instance_id, self._now)
+            self._in_worker[target.worker_id].add(name)
+        self._generations = [(name, self._worker_of(name, worker_id)) for name, worker_id in self._generations]
+        self._view.end_migration(move.migration)
+        self._have_stopped(self._planner.stop(source.instance_id, "its generations have moved", self._now))
+
+    def _worker_of(self, generation_id: str, before: str) -> str:
+        instance_id = self._view.grants.instance_of(generation_id)
+        return self._view.instances[instance_id].worker_id if instance_id else before
+
     def _make_gone(self, instance_id: str, worker_id: str) -> None:
         self._view.remove_instance(instance_id)
         self._hear(worker_id)
@@ -163,4 +182,6 @@ class Driver:
 def _kind(plan: Plan) -> Kind:
     if plan.starts:
         return Kind.START
+    if plan.moves:
+        return Kind.MOVE
     return Kind.EVICT if plan.stops else Kind.WAIT

@@ -13,6 +13,7 @@ class Kind(enum.StrEnum):
     WARM = "warm grant"
     START = "start in a free slot"
     EVICT = "eviction, for want of a free slot"
+    MOVE = "a busy instance moves, for want of a near slot"
     START_AFTER_EVICTION = "start in the slot of one evicted"
     WAIT = "nothing to do but to wait"
     READY = "a start is over, its requests are granted"

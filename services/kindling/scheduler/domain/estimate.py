@@ -6,6 +6,8 @@ from kindling.scheduler.domain.loads import Load
 from kindling.scheduler.domain.values import NEVER, Checkpoint, Instance, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
+ESTIMATE_DIGITS = 6  # of seconds: who joins a load that has just begun is not sooner by what rounding leaves
+
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
@@ -34,7 +36,8 @@ class Estimate:
         It ends with the last chunk, as ``Instance.startup_seconds`` does: generations are taken before that, but the
         first token goes through every layer.
         """
-        return self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, self.init_seconds)
+        startup_seconds = self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, self.init_seconds)
+        return round(startup_seconds, ESTIMATE_DIGITS)
 
 
 def estimate(
@@ -69,10 +72,16 @@ def migration_seconds(view: ClusterView, source: Instance, target: Worker, token
 
 
 def _turn(view: ClusterView, own: Load) -> tuple[float, float]:
-    """Seconds until the loads before it on its node are over, and those that it takes then; it joins a load of the same
-    checkpoint. What a load has yet to bring has gone on at the pace expected since it was last told."""
+    """Seconds until the loads before it on its node are over, and those that it takes then.
+
+    It joins a load of the same checkpoint; what is in DRAM waits for those to its own device alone. What a load has yet
+    to bring has gone on at the pace expected since it was last told.
+    """
     now, ends = own.told_at, NEVER
+    fetches = any(tier > Tier.DRAM for tier in own.missing)
     for load in view.loads.on_node(own.worker.node_id):
+        if not fetches and load.worker.worker_id != own.worker.worker_id:
+            continue
         begins = max(ends, load.told_at)
         ends = max(now, begins + _load_seconds(view, load, own.worker))
         if load.digest == own.digest:

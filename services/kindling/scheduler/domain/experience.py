@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kindling.scheduler.domain.bandwidths import MIN_SAMPLE_BYTES, Bandwidths
 from kindling.scheduler.domain.builds import Builds
+from kindling.scheduler.domain.durations import Durations
 from kindling.scheduler.domain.handovers import Handovers
 from kindling.scheduler.domain.rates import LearnedRate
 from kindling.scheduler.domain.track_record import EstimateKind, TrackRecord
@@ -36,6 +37,7 @@ class Experience:
         self.record = TrackRecord()
         self._unparks: dict[tuple[str, str], LearnedRate] = {}
         self._dispatches = LearnedRate()
+        self._generations: dict[str, Durations] = {}  # from grant to end, by digest
 
     @property
     def dispatch_seconds(self) -> float:
@@ -50,6 +52,15 @@ class Experience:
         """Seconds that starting what is parked takes; none before the first time."""
         rate = self._unparks.get((checkpoint.digest, worker.device_kind))
         return rate.value() if rate else None
+
+    def generation_left(self, digest: str, age_seconds: float) -> float | None:
+        """Seconds that a generation granted so long ago is expected to run still; none where too few have told."""
+        durations = self._generations.get(digest)
+        return durations.left(age_seconds) if durations else None
+
+    def hear_generation(self, digest: str, seconds: float) -> None:
+        """Learn how long a generation took."""
+        self._generations.setdefault(digest, Durations()).add(seconds)
 
     def hear(self, known: Instance | None, instance: Instance, place: Place) -> None:
         """Learn from what has become of an instance, that was ``known`` as it was before."""

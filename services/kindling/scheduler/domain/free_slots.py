@@ -58,6 +58,9 @@ class FreeSlots:
     def __contains__(self, worker_id: str) -> bool:
         return worker_id in self._offers
 
+    def __bool__(self) -> bool:
+        return bool(self._offers)
+
     def put(self, worker: Worker, speed: float, is_loading: bool) -> None:
         """A worker has a free slot, reached at ``speed``; its node is loading or not."""
         group = Group(is_loading, worker.device_tier, worker.device_kind, worker.init_seconds > 0)

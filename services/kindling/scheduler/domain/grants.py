@@ -21,12 +21,19 @@ class GrantLedger:
 
     A grant ends when it is released, when a worker that had reported its generation reports it no more, or
     ``ttl_seconds`` after it was given if the worker never reported it. ``changed`` is told of each instance of which
-    something has changed.
+    something has changed, ``ended`` where a generation ended and how many seconds after its grant.
     """
 
-    def __init__(self, ttl_seconds: float, changed: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        ttl_seconds: float,
+        changed: Callable[[str], None] = lambda _: None,
+        ended: Callable[[str, float], None] = lambda _name, _seconds: None,
+    ) -> None:
         self._ttl_seconds = ttl_seconds
         self._changed = changed
+        self._ended = ended
+        self._began: dict[str, float] = {}  # by generation
         self._accounts: dict[str, _Account] = {}
         self._instance_of: dict[str, str] = {}
         self._unseen: dict[str, float] = {}  # oldest first: the time to live is the same for all
@@ -40,6 +47,7 @@ class GrantLedger:
         account = self._accounts.pop(instance_id, None)
         for generation_id in account.granted if account else ():
             self._unseen.pop(generation_id, None)
+            self._began.pop(generation_id)
             del self._instance_of[generation_id]
 
     def touch(self, instance_id: str, now: float) -> None:
@@ -55,6 +63,7 @@ class GrantLedger:
             return
         self._instance_of[generation_id] = instance_id
         self._unseen[generation_id] = now
+        self._began.setdefault(generation_id, now)
         account = self._accounts[instance_id]
         account.granted.add(generation_id)
         account.ended.discard(generation_id)
@@ -63,21 +72,27 @@ class GrantLedger:
 
     def release(self, generation_id: str, now: float) -> bool:
         """Take a generation's room back; false if there was no such grant."""
-        instance_id = self._instance_of.pop(generation_id, None)
+        instance_id = self._instance_of.get(generation_id)
         if instance_id is None:
             return False
+        self._ended(instance_id, now - self._began[generation_id])
+        self._take_back(generation_id, instance_id, now)
+        return True
+
+    def _take_back(self, generation_id: str, instance_id: str, now: float) -> None:
+        del self._instance_of[generation_id], self._began[generation_id]
         self._unseen.pop(generation_id, None)
         account = self._accounts[instance_id]
         account.granted.discard(generation_id)
         account.ended.add(generation_id)
         self._settle(instance_id, now)
-        return True
 
     def leave(self, generation_id: str, now: float) -> None:
         """A generation looks for another place: it has no grant, and takes room as long as its worker reports it."""
         instance_id = self._instance_of.pop(generation_id, None)
         if instance_id is not None:
             self._unseen.pop(generation_id, None)
+            self._began.pop(generation_id)
             account = self._accounts[instance_id]
             account.granted.discard(generation_id)
             self._settle(instance_id, now)
@@ -88,11 +103,18 @@ class GrantLedger:
         One that has ended meanwhile, or was granted a third place, is left as it is.
         """
         source = self._accounts[source_id]
-        if generation_id in source.ended or self._instance_of.get(generation_id, source_id) != source_id:
+        if generation_id in source.ended:
             return
-        self.release(generation_id, now)
+        if self._instance_of.get(generation_id, source_id) != source_id:
+            self._accounts[target_id].ended.discard(generation_id)  # it may have been there before
+            self._settle(target_id, now)
+            return
+        began = self._began.get(generation_id, now)
+        if generation_id in self._instance_of:
+            self._take_back(generation_id, source_id, now)
         source.ended.add(generation_id)
         self._settle(source_id, now)
+        self._began[generation_id] = began
         self.grant(generation_id, target_id, now)
         if generation_id in self._accounts[target_id].reported:
             self._unseen.pop(generation_id)
@@ -102,6 +124,7 @@ class GrantLedger:
         account = self._accounts[instance_id]
         over = (account.granted - generation_ids) - self._unseen.keys()
         for generation_id in over:
+            self._ended(instance_id, now - self._began.pop(generation_id))
             account.granted.discard(generation_id)
             del self._instance_of[generation_id]
         for generation_id in account.granted & generation_ids:
@@ -118,9 +141,9 @@ class GrantLedger:
                 break
             expired.append(generation_id)
         for generation_id in expired:
-            account = self._accounts[self._instance_of[generation_id]]
-            self.release(generation_id, now)
-            account.ended.discard(generation_id)  # should it turn up after all, it does take room
+            instance_id = self._instance_of[generation_id]
+            self._take_back(generation_id, instance_id, now)
+            self._accounts[instance_id].ended.discard(generation_id)  # should it turn up after all, it does take room
         return expired
 
     def next_expiry(self) -> float | None:
@@ -135,6 +158,13 @@ class GrantLedger:
     def in_flight(self, instance_id: str) -> int:
         """Generations granted or running on an instance, each counted once."""
         return self._accounts[instance_id].in_flight()
+
+    def began(self, instance_id: str) -> list[float] | None:
+        """When each of an instance's generations was granted first; none if that is not known of all of them."""
+        account = self._accounts[instance_id]
+        if account.reported - account.granted - account.ended:
+            return None
+        return [self._began[generation_id] for generation_id in account.granted]
 
     def has_arrived(self, instance_id: str) -> bool:
         """Whether an instance has generations that its worker has told of, as far as they are not over."""

@@ -33,6 +33,11 @@ class IdleInstances:
                 return
             yield instance_id
 
+    def is_over(self, instance_id: str, now: float) -> bool:
+        """Whether an instance's keep-alive is over; not that of one that is not idle."""
+        ends_at = self._by_end.key(instance_id)
+        return ends_at is not None and ends_at <= now
+
     def ends_after(self, now: float) -> Iterator[tuple[float, str]]:
         """When keep-alives are over that are not yet, the next first."""
         return ((ends_at, name) for ends_at, name in self._by_end if ends_at > now)

@@ -1,27 +1,27 @@
 """The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.decisions import (
+    MakeRoom,
+    MoveInstance,
+    Need,
+    StartInstance,
+    StopInstance,
+    Wait,
+    WaitReason,
+)
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
-from kindling.scheduler.domain.policy import (
-    Need,
-    Policy,
-    StartInstance,
-    StopInstance,
-    UseInstance,
-    Wait,
-    WaitReason,
-    instance_with_room,
-)
+from kindling.scheduler.domain.policy import Policy, instance_with_room
 from kindling.scheduler.domain.refusals import no_workers, queue_full, queue_timeout, retold, unknown_model
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
-from kindling.scheduler.domain.values import Instance, InstanceState, LoadReport, Model, Request
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
 
@@ -37,6 +37,7 @@ class Planner:
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
         self._without_workers_since: float | None = None
+        self._looks_again_at: float | None = None
 
     # Requests
 
@@ -115,13 +116,18 @@ class Planner:
     def plan(self, now: float) -> Plan:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
+        self._looks_again_at = None
+        self.view.claimed.clear()
+        self.view.mature(now)
         self._watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._overdue(now))
         self._stop_surplus(plan, now)
         self.relocation.clear_drained(plan, now)
-        for model in self._models_in_order():
+        in_order = list(self._models_in_order())
+        for model in in_order:  # all of them before any needs room, lest somebody awaited be made to leave
             self._serve(model, plan, now)
+        self._extend_all(in_order, plan, now)
         self._stop_surplus(plan, now)  # again: those who might have used an idle one have a place elsewhere by now
         return plan
 
@@ -134,22 +140,58 @@ class Planner:
         return [name for name in sorted(self.view.unheard) if (end := self._lost_at(name)) is not None and end <= now]
 
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
-        blocked = self.troubles.blocking(model.name, now) is not None
+        """Grant to who waits what there is."""
         while True:
             request, avoid = self._next_in_line(model, now)
-            need = Need(model, self.lines.length(model.name), self.troubles.excluded(model.name, now), avoid)
-            decision = self._policy.decide(self.view, need, now)
-            if isinstance(decision, UseInstance):
-                assert request is not None
-                plan.grants.append(self._grant(request, decision, now))
-            elif isinstance(decision, Wait) or blocked:
-                break
-            elif isinstance(decision, StartInstance):
-                plan.starts.append(self._start(model, decision, request, now))
+            instance = self._best_for(request, model, avoid) if request else None
+            if request is None or instance is None:
+                return
+            plan.grants.append(self._grant(request, instance, now))
+
+    def _best_for(self, request: Request, model: Model, avoid: frozenset[str]) -> Instance | None:
+        """One that it would rather have if there is one, else one that it does not avoid any more."""
+        return instance_with_room(self.view, model, request.avoid) or instance_with_room(self.view, model, avoid)
+
+    def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
+        """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
+        the same ones."""
+        is_full = False
+        for model in models:
+            request, avoid = self._next_in_line(model, now)
+            need = self._need(model, request, avoid, now)
+            is_picky = bool(need.avoid or need.excluded)
+            if not is_full or is_picky:
+                wait = self._extend(need, request, plan, now)
+                is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
+
+    def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
+        """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""
+        is_blocked = self.troubles.blocking(need.model.name, now) is not None
+        while not isinstance(decision := self._policy.decide(self.view, need, now), Wait):
+            if is_blocked:
+                return None
+            if isinstance(decision, StartInstance):
+                plan.starts.append(self._start(need.model, decision, request, now))
             else:
-                plan.stops.append(self._stop(decision, now))
-        if decision == Wait(WaitReason.ALL_FAILED) and not blocked:
-            plan.refusals += self._give_up(model, now)
+                self._make_room(decision, plan, now)
+                need = replace(need, coming=need.coming + 1)
+        if decision.until is not None:
+            self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
+        if decision.reason is WaitReason.ALL_FAILED and not is_blocked:
+            plan.refusals += self._give_up(need.model, now)
+        return decision
+
+    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
+        queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
+        return Need(model, queued, self.troubles.excluded(model.name, now), avoid, since=since)
+
+    def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
+        """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
+        self.view.claimed.add(decision.instance_id)
+        if isinstance(decision, StopInstance):
+            plan.stops.append(self._stop(decision, now))
+        elif isinstance(decision, MoveInstance):
+            plan.moves.append(self.relocation.make_way(decision, now))
 
     def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
         """Who is served next, and what they avoid: the first who can run on what there is, else who waits longest."""
@@ -169,10 +211,9 @@ class Planner:
         others = (one for one in self.view.instances_of(model.name) if one.instance_id not in request.avoid)
         return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
 
-    def _grant(self, request: Request, decision: UseInstance, now: float) -> Grant:
+    def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.leave(request)
-        self.view.grants.grant(request.generation_id, decision.instance_id, now)
-        instance = self.view.instances[decision.instance_id]
+        self.view.grants.grant(request.generation_id, instance.instance_id, now)
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:
@@ -263,6 +304,9 @@ class Planner:
         yield scaling.next_keep_alive(self.view, now)
         yield self.troubles.next_retry(now)
         yield self.relocation.next_retry(now)
+        yield self._looks_again_at
+        if self.lines:
+            yield next((end for end, _ in self.view.maturing), None)
         for name in self.view.unheard:
             yield self._lost_at(name)
         for name in self.lines.names():

@@ -4,9 +4,19 @@ from collections.abc import Callable, Sequence
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
+from kindling.scheduler.domain.decisions import (
+    AwaitSlot,
+    MakeRoom,
+    MoveInstance,
+    Need,
+    StartInstance,
+    StopInstance,
+    Wait,
+    WaitReason,
+)
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
-from kindling.scheduler.domain.policy import Need, Policy, StartInstance, StopInstance, Wait, WaitReason
+from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
@@ -28,7 +38,6 @@ class Relocation:
         self._troubles = troubles
         self._new_instance = new_instance
         self._stop = stop
-        self._setbacks = Troubles(max_attempts=1)  # by source
         self._obstacles: dict[str, str] = {}  # by source
 
     # On an operator's word
@@ -75,6 +84,14 @@ class Relocation:
         self._view.put_migration(migration)
         return Move(migration, reason, start)
 
+    # Because another model is ready sooner in its place
+
+    def make_way(self, decision: MoveInstance, now: float) -> Move:
+        """Have an instance's generations go on elsewhere, as the policy decided."""
+        source = self._view.instances[decision.instance_id]
+        target = self._new_instance(self._view.models[source.model], decision.target, now)
+        return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
+
     # Because a node is drained
 
     def clear_drained(self, plan: Plan, now: float) -> None:
@@ -97,7 +114,7 @@ class Relocation:
         name = instance.instance_id
         if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
-        if (setback := self._setbacks.blocking(name, now)) is not None:
+        if (setback := self._view.setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"
             return None
         return self._make_place(instance, self._view.models[instance.model], now)
@@ -111,16 +128,18 @@ class Relocation:
             placement = decision.placement
             start = Start(self._new_instance(model, placement, now), placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
+        if isinstance(decision, StopInstance | AwaitSlot):
+            self._view.claimed.add(decision.instance_id)
         if isinstance(decision, StopInstance):
             return self._stop(decision.instance_id, decision.reason, now)
-        if decision.reason not in _NO_PLACE:
+        if isinstance(decision, AwaitSlot | MoveInstance) or decision.reason not in _NO_PLACE:
             return None
         if other is not None:  # more than it should have, but they do go on
             return self._move(instance, other, _DRAINED)
         self._obstacles[instance.instance_id] = setbacks.no_place(instance, decision.reason.value)
         return None
 
-    def _place(self, instance: Instance, model: Model, now: float) -> StartInstance | StopInstance | Wait:
+    def _place(self, instance: Instance, model: Model, now: float) -> StartInstance | MakeRoom | Wait:
         """Where a start would be soonest; a model whose starts fail everywhere has to wait for a while."""
         if self._troubles.blocking(model.name, now) is not None:
             return Wait(WaitReason.ALL_FAILED)
@@ -152,13 +171,13 @@ class Relocation:
 
     def failed(self, instance: Instance, error: KindlingError, now: float) -> None:
         """A migration failed; its source serves on, and is tried again later if its node is drained."""
-        self._setbacks.keep(self._view.instances)
-        self._setbacks.note(instance.instance_id, instance.worker_id, error, now)
-        self._setbacks.give_up(instance.instance_id, now)
+        self._view.setbacks.keep(self._view.instances)
+        self._view.setbacks.note(instance.instance_id, instance.worker_id, error, now)
+        self._view.setbacks.give_up(instance.instance_id, now)
 
     def next_retry(self, now: float) -> float | None:
         """When a migration that failed is to be tried again next."""
-        return self._setbacks.next_retry(now)
+        return self._view.setbacks.next_retry(now)
 
     def obstacle(self, node_id: str) -> str:
         """Why what is left on a drained node does not move; empty while it moves."""

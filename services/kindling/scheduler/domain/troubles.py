@@ -10,6 +10,7 @@ from kindling.platform.errors import Code, KindlingError
 _DETERMINISTIC = frozenset({Code.INVALID_ARGUMENT, Code.DATA_LOSS, Code.UNIMPLEMENTED, Code.NOT_FOUND})
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
+_LEFT_OUT_SECONDS = 10.0  # long enough that the other workers have their turn
 
 
 @dataclass(slots=True)
@@ -47,8 +48,8 @@ class Troubles:
         trouble = self._of_model.setdefault(model, Trouble(error))
         if not trouble.attempts:
             trouble.error = error
+        trouble.excluded[worker_id] = now + _LEFT_OUT_SECONDS
         trouble.attempts += 1
-        trouble.excluded[worker_id] = now + _FIRST_PAUSE_SECONDS * 2**trouble.attempts
         return error.code in _DETERMINISTIC or trouble.attempts >= self._max_attempts
 
     def give_up(self, model: str, now: float) -> KindlingError:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from kindling.simulate.simulated_cluster import Generation
+from kindling.simulate.running import Generation
 
 
 class Strategy(Protocol):

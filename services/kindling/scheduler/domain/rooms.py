@@ -1,0 +1,198 @@
+"""Slots that are not free, and what it takes to have a model start there: the paper's locality by migration."""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.decisions import AwaitSlot, MakeRoom, MoveInstance, Need, StopInstance, Wait, WaitReason
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
+from kindling.scheduler.domain.soonest import soonest
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.view import ClusterView
+
+_LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
+_LOOKED_THROUGH = 64  # idle ones, for as many that may be evicted
+_MOVERS = 4  # busy instances that might move, and idle ones that might make room for them
+_MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A way to a slot: ``seconds`` until the model would be ready there, ``harm_seconds`` that others lose by it."""
+
+    seconds: float
+    harm_seconds: float
+    decision: MakeRoom | Wait
+
+    @property
+    def cost_seconds(self) -> float:
+        """By which ways are compared: what all who wait, or will, lose together."""
+        return self.seconds + self.harm_seconds
+
+
+@dataclass(slots=True)
+class RoomSearch:
+    """Keeps the ``best`` of the ways looked at; of those that cost less than ``limit_seconds``, the cheapest."""
+
+    view: ClusterView
+    need: Need
+    barred: AbstractSet[str]
+    now: float
+    assumptions: Assumptions
+    limit_seconds: float
+    best: Room | None = None
+    _ready: dict[tuple[str, str, float], float] = field(default_factory=dict)  # seconds, by node and kind of worker
+    _near: list[tuple[float, Worker]] | None = None
+    _oldest: list[Instance] | None = None
+
+    def look_at_leaving(self) -> None:
+        """Slots that become free already, and that nobody else counts on."""
+        view = self.view
+        leaving = (view.instances[name] for name in chain(view.stopping, view.migrations) if name not in view.claimed)
+        ending = (one for one in leaving if self._is_allowed(one) and not _ends_with_its_work(view, one))
+        for instance in islice(ending, _LOOKED_AT):
+            self._consider(Room(self._leaves_in(instance) + self._there(instance), 0.0, _await(instance)))
+
+    def look_at_idle(self) -> None:
+        """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
+        near = islice(filter(self._can_be_evicted, self._there_sooner()), _LOOKED_AT)
+        for victim in chain(near, self._evictable()):
+            if (seconds := self._there(victim)) < self.limit_seconds:
+                self._consider(Room(seconds, self._regret(victim), _stop(victim)))
+
+    def look_at_busy(self) -> None:
+        """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
+        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
+            self._look_at_moving(victim)
+            self._look_at_waiting(victim)
+
+    def _look_at_moving(self, victim: Instance) -> None:
+        """Its generations can go to a free slot, or to one from which somebody idle has to go first."""
+        checkpoint, barred = self.view.models[victim.model].checkpoint, frozenset({victim.worker_id})
+        free = soonest(self.view, checkpoint, barred, self.now, self.assumptions)
+        for target in free[:1]:
+            self._consider_moving(victim, target, 0.0, _move(victim, target, self.need.model))
+        if not free:
+            others = (one for one in self._evictable() if one.worker_id != victim.worker_id)
+            for other in islice(others, _MOVERS):
+                worker = self.view.workers[other.worker_id]
+                target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
+                self._consider_moving(victim, target, self._regret(other), _stop(other))
+
+    def _consider_moving(self, victim: Instance, target: Estimate, regret: float, decision: MakeRoom) -> None:
+        handover = migration_seconds(self.view, victim, self.view.workers[target.worker_id])
+        seconds = target.seconds + handover + self._there(victim)
+        self._consider(Room(seconds, handover + regret, decision))
+
+    def _look_at_waiting(self, victim: Instance) -> None:
+        """Who has waited for long waits no longer than starting elsewhere would take all in all."""
+        left = self.view.seconds_left(victim, self.now)
+        if left is not None:
+            seconds, waited = left + self._there(victim), self.now - self.need.since
+            if seconds + waited < self.limit_seconds:
+                self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+
+    def _consider(self, room: Room) -> None:
+        if room.cost_seconds < self.limit_seconds:
+            self.best, self.limit_seconds = room, room.cost_seconds
+
+    # Where the model would be ready sooner
+
+    def _there_sooner(self) -> Iterator[Instance]:
+        """Those near to which the model would be ready within the limit, the soonest first."""
+        if self._near is None:
+            self._near = sorted(self._nearby(), key=lambda found: (found[0], found[1].worker_id))
+        for seconds, worker in self._near:
+            if seconds >= self.limit_seconds:
+                return
+            yield from self.view.instances_on(worker.worker_id)
+
+    def _nearby(self) -> Iterator[tuple[float, Worker]]:
+        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it."""
+        view, digest = self.view, self.need.model.checkpoint.digest
+        nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
+        there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
+        for name in {*view.holders.parked_in(digest), *there}:
+            if name in view.startable and name not in view.slots and name not in self.barred:
+                yield self._ready_in(view.workers[name]), view.workers[name]
+
+    def _evictable(self) -> list[Instance]:
+        """Idle instances that may be evicted, those first that have been idle longest."""
+        if self._oldest is None:
+            oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
+            some = islice(oldest, _LOOKED_THROUGH)
+            self._oldest = list(islice(filter(self._can_be_evicted, some), _LOOKED_AT))
+        return self._oldest
+
+    def _there(self, instance: Instance) -> float:
+        return self._ready_in(self.view.workers[instance.worker_id])
+
+    def _ready_in(self, worker: Worker) -> float:
+        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: the same for
+        all of a kind on a node, but for those that have it parked."""
+        checkpoint = self.need.model.checkpoint
+        if self.view.holders.has_parked(worker.worker_id, checkpoint.digest):
+            return estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
+        kind = worker.node_id, worker.device_kind, worker.init_seconds
+        if kind not in self._ready:
+            self._ready[kind] = estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
+        return self._ready[kind]
+
+    # Who can leave
+
+    def _is_allowed(self, instance: Instance) -> bool:
+        return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
+
+    def _can_be_evicted(self, instance: Instance) -> bool:
+        return self._is_allowed(instance) and scaling.is_spare(self.view, instance) and self._has_paid_off(instance)
+
+    def _can_be_moved(self, instance: Instance) -> bool:
+        view, name = self.view, instance.instance_id
+        if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
+            return False
+        is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
+        return is_settled and view.is_busy(instance) and self._has_paid_off(instance)
+
+    def _has_paid_off(self, instance: Instance) -> bool:
+        """Whether an instance has been there for as long as it took to start, lest models only chase each other."""
+        return instance.instance_id not in self.view.maturing
+
+    # What it costs
+
+    def _leaves_in(self, instance: Instance) -> float:
+        """Seconds until an instance that stops or moves is expected to be gone."""
+        if (migration := self.view.migrations.get(instance.instance_id)) is None:
+            return 0.0
+        target = self.view.instances[migration.target_id]
+        is_starting, worker = target.state is InstanceState.STARTING, self.view.workers.get(target.worker_id)
+        handover = migration_seconds(self.view, instance, worker) if worker else 0.0
+        return handover + (max(0.0, target.started_at + target.estimated_seconds - self.now) if is_starting else 0.0)
+
+    def _regret(self, victim: Instance) -> float:
+        """Seconds that the next request for an evicted model loses: a start there, as likely as it was used lately."""
+        view = self.view
+        if not view.is_current(victim) or view.idle.is_over(victim.instance_id, self.now):
+            return 0.0
+        idle_since, checkpoint = view.grants.idle_since(victim.instance_id), view.models[victim.model].checkpoint
+        again = estimate(view, view.workers[victim.worker_id], checkpoint, self.now, self.assumptions)
+        idle_seconds = 0.0 if idle_since is None else self.now - idle_since
+        return (again.seconds - again.queue_seconds) * _MEMORY_SECONDS / (_MEMORY_SECONDS + idle_seconds)
+
+
+def _ends_with_its_work(view: ClusterView, instance: Instance) -> bool:
+    """Whether an instance stops, but only after its generations."""
+    return instance.state is InstanceState.STOPPING and view.is_busy(instance)
+
+
+def _await(instance: Instance) -> AwaitSlot:
+    return AwaitSlot(instance.instance_id)
+
+
+def _stop(victim: Instance) -> StopInstance:
+    return StopInstance(victim.instance_id, "the slot is needed by another model")
+
+
+def _move(victim: Instance, target: Estimate, model: Model) -> MoveInstance:
+    return MoveInstance(victim.instance_id, target, f"{model.name} is ready sooner in its place")
