@@ -88,6 +88,10 @@ class Client:
         with remote_errors("scheduler"):
             await self.cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id))
 
+    async def delete(self, name: str, request_id: str = "") -> None:
+        with remote_errors("scheduler"):
+            await self.models.DeleteModel(model_pb2.DeleteModelRequest(name=name, request_id=request_id))
+
     async def evict(self, name: str, keep: checkpoint_pb2.Tier.ValueType) -> model_pb2.EvictModelResponse:
         with remote_errors("scheduler"):
             return await self.models.EvictModel(model_pb2.EvictModelRequest(name=name, keep=keep))

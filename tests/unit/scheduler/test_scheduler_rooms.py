@@ -134,7 +134,7 @@ def test_the_slot_of_one_that_moves_already_is_counted_on(view: ClusterView) -> 
 
 def test_one_whose_move_has_failed_is_left_alone_for_a_while(view: ClusterView) -> None:
     run_busy(view, "near/w0")
-    view.setbacks.note("other-1", "near/w0", views.trouble())
+    view.setbacks.note("other-1", "near/w0", views.trouble(), 0.0)
     view.setbacks.give_up("other-1", 100.0)
     assert isinstance(decide(view), StartInstance)
     assert isinstance(decide(view, 102.0), MoveInstance)

@@ -107,7 +107,7 @@ class Planner:
         instance = self.view.remove_instance(instance_id)
         if instance is None or instance.model not in self.view.models:
             return []
-        if not self.troubles.note(instance.model, instance.worker_id, error):
+        if not self.troubles.note(instance.model, instance.worker_id, error, now):
             return []
         return self._give_up(self.view.models[instance.model], now)
 
@@ -157,7 +157,7 @@ class Planner:
         is_full = False
         for model in models:
             request, avoid = self._next_in_line(model, now)
-            need = self._need(model, request, avoid)
+            need = self._need(model, request, avoid, now)
             is_picky = bool(need.avoid or need.excluded)
             if not is_full or is_picky:
                 wait = self._extend(need, request, plan, now)
@@ -180,9 +180,9 @@ class Planner:
             plan.refusals += self._give_up(need.model, now)
         return decision
 
-    def _need(self, model: Model, request: Request | None, avoid: frozenset[str]) -> Need:
+    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
         queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, self.troubles.excluded(model.name), avoid, since=since)
+        return Need(model, queued, self.troubles.excluded(model.name, now), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""

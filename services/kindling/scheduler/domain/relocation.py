@@ -143,7 +143,7 @@ class Relocation:
         """Where a start would be soonest; a model whose starts fail everywhere has to wait for a while."""
         if self._troubles.blocking(model.name, now) is not None:
             return Wait(WaitReason.ALL_FAILED)
-        need = Need(model, excluded=self._troubles.excluded(model.name), avoid=frozenset({instance.instance_id}))
+        need = Need(model, excluded=self._troubles.excluded(model.name, now), avoid=frozenset({instance.instance_id}))
         decision = self._policy.place(self._view, need, now)
         if decision == Wait(WaitReason.ALL_FAILED):
             self._troubles.give_up(model.name, now)
@@ -172,7 +172,7 @@ class Relocation:
     def failed(self, instance: Instance, error: KindlingError, now: float) -> None:
         """A migration failed; its source serves on, and is tried again later if its node is drained."""
         self._view.setbacks.keep(self._view.instances)
-        self._view.setbacks.note(instance.instance_id, instance.worker_id, error)
+        self._view.setbacks.note(instance.instance_id, instance.worker_id, error, now)
         self._view.setbacks.give_up(instance.instance_id, now)
 
     def next_retry(self, now: float) -> float | None:

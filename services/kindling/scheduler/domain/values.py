@@ -257,6 +257,13 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Retirement:
+    """A checkpoint that no model has any more is to be deleted everywhere."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A generation that wants a place, and not on the instances in ``avoid`` if there is any other."""
 
