@@ -44,7 +44,7 @@ class RoomSearch:
     assumptions: Assumptions
     limit_seconds: float
     best: Room | None = None
-    _ready: dict[tuple[str, str, float], float] = field(default_factory=dict)  # seconds, by node and kind of worker
+    _estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by node and kind of device
     _near: list[tuple[float, Worker]] | None = None
     _oldest: list[Instance] | None = None
 
@@ -111,13 +111,16 @@ class RoomSearch:
             yield from self.view.instances_on(worker.worker_id)
 
     def _nearby(self) -> Iterator[tuple[float, Worker]]:
-        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it."""
+        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far as the
+        model would be ready there within the limit."""
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
         for name in {*view.holders.parked_in(digest), *there}:
             if name in view.startable and name not in view.slots and name not in self.barred:
-                yield self._ready_in(view.workers[name]), view.workers[name]
+                worker = view.workers[name]
+                if (seconds := self._ready_in(worker)) < self.limit_seconds:
+                    yield seconds, worker
 
     def _evictable(self) -> list[Instance]:
         """Idle instances that may be evicted, those first that have been idle longest."""
@@ -131,15 +134,16 @@ class RoomSearch:
         return self._ready_in(self.view.workers[instance.worker_id])
 
     def _ready_in(self, worker: Worker) -> float:
-        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: the same for
-        all of a kind on a node, but for those that have it parked."""
-        checkpoint = self.need.model.checkpoint
-        if self.view.holders.has_parked(worker.worker_id, checkpoint.digest):
-            return estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
-        kind = worker.node_id, worker.device_kind, worker.init_seconds
-        if kind not in self._ready:
-            self._ready[kind] = estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
-        return self._ready[kind]
+        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: on a node, all
+        of a kind differ only in how soon they build it, but for those that have it parked."""
+        view, checkpoint = self.view, self.need.model.checkpoint
+        if view.holders.has_parked(worker.worker_id, checkpoint.digest):
+            return estimate(view, worker, checkpoint, self.now, self.assumptions).seconds
+        kind = worker.node_id, worker.device_kind
+        if kind not in self._estimates:
+            self._estimates[kind] = estimate(view, worker, checkpoint, self.now, self.assumptions)
+        init_seconds = view.experience.init_seconds(checkpoint, worker) or self.assumptions.init_seconds
+        return self._estimates[kind].seconds_with(init_seconds)
 
     # Who can leave
 
