@@ -16,6 +16,7 @@ from kindling.scheduler.domain.decisions import (
 )
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
 from kindling.scheduler.domain.refusals import queue_full, retold, unknown_model
