@@ -13,6 +13,6 @@ class Mechanism(enum.StrEnum):
 
 
 ALL_MECHANISMS: Final = frozenset(Mechanism)
-CHUNK_BYTES: Final = 16 << 20
+CHUNK_BYTES: Final = 32 << 20
 PARKED_SECONDS: Final = 0.02
 """Assumed time to start what is parked; as long as the scheduler assumes before it has seen it."""
