@@ -26,6 +26,7 @@ from kindling.scheduler.domain.values import (
 )
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
+from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
@@ -41,11 +42,20 @@ class Term:
     view before anything else can look at it.
     """
 
-    def __init__(self, store: Store, workers: Workers, planner: Planner, clock: Clock, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        planner: Planner,
+        clock: Clock,
+        stall_seconds: float,
+        prefetching: Prefetching | None = None,
+    ) -> None:
         self.store = store
         self.planner = planner
         self.view = planner.view
         self.clock = clock
+        self.prefetching = prefetching  # none if it is switched off
         self.changes = Changes(clock)
         self.desk = Desk(planner, clock, self.changes)
         self.opened = asyncio.Event()
@@ -99,6 +109,8 @@ class Term:
             self._restore(records)
             self.opened.set()
             self.tasks.create_task(self._plan_forever())
+            if self.prefetching is not None:
+                self.tasks.create_task(self.prefetching.run())
         for worker in records.workers:
             self._call(worker)
 

@@ -118,7 +118,6 @@ class Planner:
         plan = Plan()
         self._looks_again_at = None
         self.view.claimed.clear()
-        self.view.mature(now)
         self._watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._overdue(now))
@@ -305,8 +304,6 @@ class Planner:
         yield self.troubles.next_retry(now)
         yield self.relocation.next_retry(now)
         yield self._looks_again_at
-        if self.lines:
-            yield next((end for end, _ in self.view.maturing), None)
         for name in self.view.unheard:
             yield self._lost_at(name)
         for name in self.lines.names():

@@ -15,6 +15,7 @@ from kindling.scheduler.domain.view import ClusterView
 _LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
 _LOOKED_THROUGH = 64  # idle ones, for as many that may be evicted
 _MOVERS = 4  # busy instances that might move, and idle ones that might make room for them
+_DOUBT = 2.0  # times as long: a busy instance may be given more work before it has done what it has
 _MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
 
 
@@ -88,11 +89,11 @@ class RoomSearch:
 
     def _look_at_waiting(self, victim: Instance) -> None:
         """Who has waited for long waits no longer than starting elsewhere would take all in all."""
-        left = self.view.seconds_left(victim, self.now)
-        if left is not None:
-            seconds, waited = left + self._there(victim), self.now - self.need.since
-            if seconds + waited < self.limit_seconds:
-                self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+        if (left := self.view.seconds_left(victim, self.now)) is None:
+            return
+        seconds, waited = left * _DOUBT + self._there(victim), self.now - self.need.since
+        if seconds + waited < self.limit_seconds:
+            self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
 
     def _consider(self, room: Room) -> None:
         if room.cost_seconds < self.limit_seconds:
@@ -146,18 +147,14 @@ class RoomSearch:
         return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
 
     def _can_be_evicted(self, instance: Instance) -> bool:
-        return self._is_allowed(instance) and scaling.is_spare(self.view, instance) and self._has_paid_off(instance)
+        return self._is_allowed(instance) and scaling.is_spare(self.view, instance)
 
     def _can_be_moved(self, instance: Instance) -> bool:
         view, name = self.view, instance.instance_id
         if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
             return False
         is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
-        return is_settled and view.is_busy(instance) and self._has_paid_off(instance)
-
-    def _has_paid_off(self, instance: Instance) -> bool:
-        """Whether an instance has been there for as long as it took to start, lest models only chase each other."""
-        return instance.instance_id not in self.view.maturing
+        return is_settled and view.is_busy(instance)
 
     # What it costs
 
