@@ -32,11 +32,17 @@ MODELS: Final = {"opt-6.7b": 32, "opt-13b": 16, "opt-30b": 8}
 LENGTHS: Final = ("gsm8k", "sharegpt")
 AS_IN_THE_PAPER: Final = "kindling as in the paper"
 """The planner, and a cluster that can do what the paper's can."""
+_IN_THE_PAPER: Final = frozenset({Mechanism.MIGRATION})
 
 VARIANTS: Final = (
     Variant(PolicyName.FULL, ALL_MECHANISMS),
-    Variant(PolicyName.FULL, label=AS_IN_THE_PAPER),
-    *(Variant(PolicyName.FULL, frozenset({one}), f"  and {one.value}") for one in Mechanism),
+    Variant(PolicyName.FULL, label="kindling, placement alone"),
+    Variant(PolicyName.FULL, _IN_THE_PAPER, AS_IN_THE_PAPER),
+    *(
+        Variant(PolicyName.FULL, _IN_THE_PAPER | {one}, f"  and {one.value}")
+        for one in Mechanism
+        if one not in _IN_THE_PAPER
+    ),
     *(Variant(policy) for policy in PolicyName if policy is not PolicyName.FULL),
 )
 SYSTEMS: Final = {"ServerlessLLM": AS_IN_THE_PAPER, "Ray Serve": "download", "with cache": "download-cached"}

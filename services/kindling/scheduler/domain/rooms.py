@@ -63,10 +63,11 @@ class RoomSearch:
             if (seconds := self._there(victim)) < self.limit_seconds:
                 self._consider(Room(seconds, self._regret(victim), _stop(victim)))
 
-    def look_at_busy(self) -> None:
+    def look_at_busy(self, *, migrates: bool = True) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
         for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
-            self._look_at_moving(victim)
+            if migrates:
+                self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
     def _look_at_moving(self, victim: Instance) -> None:

@@ -21,6 +21,8 @@ def soonest(
     the remote store, that builds models sooner, then by worker. Not every other is there: those that have nothing of
     the checkpoint are looked at only until no further one can be better.
     """
+    if not view.slots:
+        return []
     search = _Search(view, checkpoint, barred, now, assumptions)
     search.look_at_holders()
     for group in view.slots.groups():
