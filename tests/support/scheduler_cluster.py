@@ -141,8 +141,9 @@ class Cluster:
         values = {"etcd_endpoints": self.endpoint, "etcd_prefix": self.prefix, "scheduler_id": scheduler_id} | settings
         return {f"KINDLING_SCHEDULER_{name.upper()}": str(value) for name, value in values.items()}
 
-    async def add_worker(self, worker_id: str, slots: int = 1) -> FakeWorker:
-        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots)))
+    async def add_worker(self, worker_id: str, slots: int = 1, memory_bytes: int = 0) -> FakeWorker:
+        fake = FakeWorker(worker_id, slots, memory_bytes)
+        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, fake))
         self._workers[worker.address] = worker
         worker.peers = self._workers
         return worker

@@ -41,10 +41,11 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
     but for those that are `staying`.
     """
 
-    def __init__(self, worker_id: str, slots: int = 1) -> None:
+    def __init__(self, worker_id: str, slots: int = 1, memory_bytes: int = 0) -> None:
         self.worker_id = worker_id
         self.node_id = worker_id.split("/", maxsplit=1)[0]
         self.slots = slots
+        self.memory_bytes = memory_bytes
         self.instances: dict[str, FakeInstance] = {}
         self.errors: list[KindlingError] = []
         self.released = asyncio.Event()
@@ -247,6 +248,7 @@ async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> As
             address=server.address,
             device="cpu",
             slots=worker.slots,
+            memory_bytes=worker.memory_bytes,
         )
         key = worker_key(prefix, worker.worker_id)
         await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))

@@ -98,6 +98,7 @@ class WorkerRecord(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     INIT_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's id: `node/worker`."""
     node_id: _builtins.str
@@ -110,6 +111,8 @@ class WorkerRecord(_message.Message):
     """Instances it can run at once."""
     init_seconds: _builtins.float
     """Seconds that building a small model took when the worker started: what a start costs at least. 0 if not measured."""
+    memory_bytes: _builtins.int
+    """Bytes of weights that its device can hold; 0 if that is not known, and nothing is refused then."""
     def __init__(
         self,
         *,
@@ -119,10 +122,11 @@ class WorkerRecord(_message.Message):
         device: _builtins.str = ...,
         slots: _builtins.int = ...,
         init_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "init_seconds", b"init_seconds", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "init_seconds", b"init_seconds", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

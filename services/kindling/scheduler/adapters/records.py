@@ -32,6 +32,7 @@ def worker_from_record(record: state_pb2.WorkerRecord) -> Worker:
         device=record.device or "cpu",
         slots=record.slots or 1,
         init_seconds=record.init_seconds,
+        memory_bytes=record.memory_bytes,
     )
 
 

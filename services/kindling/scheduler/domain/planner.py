@@ -19,9 +19,10 @@ from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
-from kindling.scheduler.domain.refusals import queue_full, retold, unknown_model
+from kindling.scheduler.domain.refusals import no_device_large_enough, queue_full, retold, unknown_model
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
+from kindling.scheduler.domain.unfit import unfit
 from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
@@ -58,12 +59,14 @@ class Planner:
     def hold(self, request: Request, now: float) -> int:
         """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
-        Raises ResourceExhaustedError QUEUE_FULL, or the error with which the model's start just failed.
+        Raises QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just failed.
         """
         model = self._model(request.model)
         trouble = self.troubles.blocking(model.name, now)
         if trouble is not None and not scaling.capacity(self.view, model):
             raise retold(trouble.error)
+        if self.view.sizes.none_holds(model.checkpoint.total_bytes):
+            raise no_device_large_enough(model, self.view.sizes.largest_bytes)
         if not request.avoid and self.lines.length(model.name) >= model.settings.max_queued_requests:
             raise queue_full(model)
         return self.lines.join(request)
@@ -177,13 +180,13 @@ class Planner:
                 need = replace(need, coming=need.coming + 1)
         if decision.until is not None:
             self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
-        if decision.reason is WaitReason.ALL_FAILED and not is_blocked:
+        if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
             plan.refusals += self._give_up(need.model, now)
         return decision
 
     def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
         queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, self.troubles.excluded(model.name, now), avoid, since=since)
+        return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from kindling.scheduler.domain.device_sizes import DeviceSizes
 from kindling.scheduler.domain.experience import Experience
 from kindling.scheduler.domain.free_slots import FreeSlots
 from kindling.scheduler.domain.grants import GrantLedger
@@ -43,6 +44,7 @@ class ClusterRecords:
         self.loads = Loads()
         self.holders = Holders()
         self.slots = FreeSlots()
+        self.sizes = DeviceSizes()
         self.idle = IdleInstances()
         self.startable: set[str] = set()  # workers that can be given an instance, room aside
         self.stopping: set[str] = set()  # instances
