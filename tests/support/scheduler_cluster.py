@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 import grpc
 
 from kindling.platform.etcd import EtcdClient
-from kindling.platform.etcd_records import decode_record, encode_record, instance_key, leader_key, model_key
+from kindling.platform.etcd_records import (
+    decode_record,
+    encode_record,
+    instance_key,
+    leader_key,
+    model_key,
+    residency_key,
+)
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import open_channel, remote_errors
 from kindling.scheduler.app import serve
@@ -149,6 +156,13 @@ class Cluster:
         packed = checkpoint(digest, total_bytes)
         model = model_pb2.Model(name=name, checkpoint=packed, settings=model_pb2.ModelSettings(**settings))
         await self.etcd.put(model_key(self.prefix, name), encode_record(state_pb2.ModelRecord(model=model)))
+
+    async def add_residency(self, node_id: str, digest: str, **tiers: int) -> None:
+        """Write how many bytes of a checkpoint a node's tiers hold, as its storage manager does."""
+        record = state_pb2.ResidencyRecord(node_id=node_id, digest=digest)
+        for name, size_bytes in tiers.items():
+            record.tiers.add(tier=checkpoint_pb2.Tier.Value(f"TIER_{name.upper()}"), chunks=1, bytes=size_bytes)
+        await self.etcd.put(residency_key(self.prefix, node_id, digest), encode_record(record))
 
     async def add_instance(self, instance_id: str, worker_id: str, state: Any, digest: str = "blake3:m") -> None:
         """Write an instance as an earlier leader would have."""

@@ -14,10 +14,13 @@ from kindling.scheduler.adapters.leadership import EtcdElection
 from kindling.scheduler.adapters.storage_clients import GrpcStorages
 from kindling.scheduler.adapters.worker_clients import GrpcWorkers
 from kindling.scheduler.cluster_servicer import ClusterServicer
+from kindling.scheduler.domain.arrivals import Arrivals
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.policy import Policy
+from kindling.scheduler.domain.prefetch import Prefetcher
 from kindling.scheduler.model_servicer import ModelServicer
 from kindling.scheduler.ports import Office, Storages
+from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
@@ -59,9 +62,16 @@ def _server(settings: SchedulerSettings) -> RpcServer:
 def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: Storages, clock: Clock) -> Term:
     policy = Policy(settings.assumptions)
     planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
-    return Term(
-        office.store, GrpcWorkers(workers, office.revision), storages, planner, clock, settings.start_stall_seconds
-    )
+    prefetching = _prefetching(settings, planner, storages, clock) if settings.prefetch else None
+    reached = GrpcWorkers(workers, office.revision)
+    return Term(office.store, reached, storages, planner, clock, settings.start_stall_seconds, prefetching)
+
+
+def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storages, clock: Clock) -> Prefetching:
+    now = clock.now()
+    arrivals = Arrivals(now, wall_offset_seconds=clock.wall() - now)
+    prefetcher = Prefetcher(arrivals, settings.assumptions, settings.prefetch_limits)
+    return Prefetching(prefetcher, planner.view, storages, clock)
 
 
 def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:

@@ -57,6 +57,8 @@ async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | No
     if keep is None:
         raise InvalidArgumentError("keep must name a tier, for instance REMOTE", reason="INVALID_TIER", field="keep")
     stopped = await _stop_instances(term, model)
+    if term.prefetching is not None:
+        term.prefetching.forget(model.checkpoint.digest)
     async with asyncio.TaskGroup() as tasks:
         dropped = [
             tasks.create_task(_drop(term, storages, node, model.checkpoint.digest, keep))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,
@@ -196,6 +197,25 @@ class TierContents:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefetchCounts:
+    """What became of the chunks that were prefetched: a miss is a checkpoint whose chunks were all dropped unused."""
+
+    prefetched_bytes: int
+    hits: int
+    hit_bytes: int
+    misses: int
+    wasted_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """A node's tiers, fastest first; no counts if it did not say."""
+
+    tiers: tuple[TierContents, ...]
+    prefetch: PrefetchCounts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportOrder:
     """A source to be packed; ``request_id`` makes asking twice harmless."""
 
@@ -232,6 +252,10 @@ class Storages(Protocol):
         """Drop a checkpoint's chunks above a tier, as far as no lease pins them."""
         ...
 
+    async def prefetch(self, node: Node, promotion: Promotion) -> bool:
+        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        ...
+
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""
         ...
@@ -244,8 +268,8 @@ class Storages(Protocol):
         """Yield a checkpoint's small files, piece by piece."""
         ...
 
-    async def status(self, node: Node) -> tuple[TierContents, ...]:
-        """Return the node's tiers, fastest first."""
+    async def status(self, node: Node) -> StorageStatus:
+        """Return the node's tiers, and what became of what was prefetched there."""
         ...
 
 

@@ -34,6 +34,7 @@ from kindling.scheduler.ports import (
     WorkerGone,
     Workers,
 )
+from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.retirements import Retirements
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
@@ -58,11 +59,13 @@ class Term:
         planner: Planner,
         clock: Clock,
         stall_seconds: float,
+        prefetching: Prefetching | None = None,
     ) -> None:
         self.store = store
         self.planner = planner
         self.view = planner.view
         self.clock = clock
+        self.prefetching = prefetching  # none if it is switched off
         self.changes = Changes(clock)
         self.desk = Desk(planner, clock, self.changes)
         self.opened = asyncio.Event()
@@ -124,6 +127,8 @@ class Term:
             self._restore(records)
             self.opened.set()
             self.tasks.create_task(self._plan_forever())
+            if self.prefetching is not None:
+                self.tasks.create_task(self.prefetching.run())
         for worker in records.workers:
             self._call(worker)
 

@@ -67,7 +67,7 @@ def test_two_devices_of_a_node_share_one_fetch_and_two_models_take_turns() -> No
 
 
 def test_an_idle_instance_of_another_model_gives_way() -> None:
-    asked = workload((0.0, "a"), (25.0, "b"))
+    asked = workload((0.0, "a"), (15.0, "b"))
     for policy in (PolicyName.FULL, PolicyName.RANDOM):
         assert startups(policy, asked, setup(keep_alive_seconds=100.0)) == [pytest.approx(FROM_SSD)] * 2
 

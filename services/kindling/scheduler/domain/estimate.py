@@ -36,8 +36,11 @@ class Estimate:
         It ends with the last chunk, as ``Instance.startup_seconds`` does: generations are taken before that, but the
         first token goes through every layer.
         """
-        startup_seconds = self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, self.init_seconds)
-        return round(startup_seconds, ESTIMATE_DIGITS)
+        return self.seconds_with(self.init_seconds)
+
+    def seconds_with(self, init_seconds: float) -> float:
+        """What the startup time would be in a worker of the same kind that builds the model in so long."""
+        return round(self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, init_seconds), ESTIMATE_DIGITS)
 
 
 def estimate(
