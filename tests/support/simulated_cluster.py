@@ -25,8 +25,9 @@ from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.values import Model, ModelSettings, Worker
 from kindling.scheduler.manage_models import delete_model
 from kindling.scheduler.migrate_model import Destination, migrate_model
-from kindling.scheduler.ports import ImportOrder, Office
+from kindling.scheduler.ports import Office
 from kindling.scheduler.seat import Seat
+from kindling.scheduler.storage_ports import ImportOrder
 from kindling.scheduler.term import Term
 from kindling.scheduler.wire import model_from_wire, model_to_wire
 from kindling.v1 import cluster_pb2, state_pb2

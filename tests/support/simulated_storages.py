@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from kindling.platform.errors import NotFoundError, UnavailableError
 from kindling.scheduler.domain.values import Checkpoint, Node
-from kindling.scheduler.ports import ImportOrder, ImportProgress
+from kindling.scheduler.storage_ports import ImportOrder, ImportProgress
 from support.weather import Fate, Process
 
 _IMPORT_SECONDS = 0.5

@@ -19,11 +19,12 @@ from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.prefetch import Prefetcher
 from kindling.scheduler.model_servicer import ModelServicer
-from kindling.scheduler.ports import Office, Storages
+from kindling.scheduler.ports import Office
 from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
+from kindling.scheduler.storage_ports import Storages
 from kindling.scheduler.term import Term
 from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc
 

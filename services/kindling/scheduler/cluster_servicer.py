@@ -11,9 +11,9 @@ from kindling.scheduler.estimates import learned_estimates
 from kindling.scheduler.estimates_wire import estimates_to_wire
 from kindling.scheduler.migrate_model import Destination, migrate_model
 from kindling.scheduler.migrations import MigrationStatus
-from kindling.scheduler.ports import PrefetchCounts, Storages, TierContents
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, WorkerStatus, cluster_status
+from kindling.scheduler.storage_ports import PrefetchCounts, Storages, TierContents
 from kindling.scheduler.wire import STAGE_TO_WIRE, STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc
 

@@ -8,7 +8,7 @@ from kindling.platform.errors import UnavailableError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.domain.deployment import check_name, check_settings, check_source
 from kindling.scheduler.domain.values import Checkpoint, Model, ModelSettings, Node
-from kindling.scheduler.ports import ImportOrder, ImportProgress, Storages
+from kindling.scheduler.storage_ports import ImportOrder, ImportProgress, Storages
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)

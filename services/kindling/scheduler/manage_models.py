@@ -10,7 +10,7 @@ from kindling.platform.logging import get_logger
 from kindling.scheduler.deploy_model import any_node
 from kindling.scheduler.domain.refusals import unknown_model
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Tier
-from kindling.scheduler.ports import FilePart, Storages
+from kindling.scheduler.storage_ports import FilePart, Storages
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)

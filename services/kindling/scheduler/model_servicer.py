@@ -9,8 +9,8 @@ import grpc
 from kindling.scheduler.deploy_model import Deployment, deploy_model
 from kindling.scheduler.domain.values import Model, ModelSettings
 from kindling.scheduler.manage_models import delete_model, evict_model, find_model, read_model_files
-from kindling.scheduler.ports import ImportOrder, Storages
 from kindling.scheduler.seat import Seat
+from kindling.scheduler.storage_ports import ImportOrder, Storages
 from kindling.scheduler.verify_model import verify_model
 from kindling.scheduler.verify_wire import event_to_wire
 from kindling.scheduler.wire import model_to_wire, settings_from_wire, tier_from_wire

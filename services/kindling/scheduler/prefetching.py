@@ -10,7 +10,7 @@ from kindling.scheduler.changes import Changes
 from kindling.scheduler.domain.prefetch import Prefetcher
 from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.view import ClusterView
-from kindling.scheduler.ports import Storages
+from kindling.scheduler.storage_ports import Storages
 
 log = get_logger(__name__)
 

@@ -14,7 +14,8 @@ from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.domain.values import Node
 from kindling.scheduler.domain.view import ClusterView
-from kindling.scheduler.ports import Storages, Store
+from kindling.scheduler.ports import Store
+from kindling.scheduler.storage_ports import Storages
 
 log = get_logger(__name__)
 _FIRST_PAUSE_SECONDS = 1.0

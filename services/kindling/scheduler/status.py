@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.domain.values import Instance, Model, Node, ParkedCheckpoint, Tier, TierUse, Worker
-from kindling.scheduler.ports import PrefetchCounts, Storages, StorageStatus, TierContents
+from kindling.scheduler.storage_ports import PrefetchCounts, Storages, StorageStatus, TierContents
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)

@@ -24,21 +24,13 @@ from kindling.scheduler.domain.values import (
 )
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
 from kindling.scheduler.mutations import Mutations
-from kindling.scheduler.ports import (
-    NodeGone,
-    Records,
-    ResidencyGone,
-    Storages,
-    Store,
-    TopologyChange,
-    WorkerGone,
-    Workers,
-)
+from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
 from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.retirements import Retirements
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
+from kindling.scheduler.storage_ports import Storages
 
 log = get_logger(__name__)
 _ROLL_CALL_SECONDS = 1.0

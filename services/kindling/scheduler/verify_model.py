@@ -10,7 +10,7 @@ from kindling.scheduler.deploy_model import any_node
 from kindling.scheduler.domain.values import Node
 from kindling.scheduler.domain.verification import ModelVerified, NodeVerified, VerifyProgress
 from kindling.scheduler.manage_models import find_model
-from kindling.scheduler.ports import Storages, VerifyOrder
+from kindling.scheduler.storage_ports import Storages, VerifyOrder
 from kindling.scheduler.term import Term
 
 VerifyEvent = VerifyProgress | NodeVerified | ModelVerified

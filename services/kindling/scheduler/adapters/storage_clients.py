@@ -6,7 +6,7 @@ from kindling.platform.rpc.channel import ChannelPool, remote_errors
 from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier
 from kindling.scheduler.domain.verification import NodeVerified, VerifyProgress
-from kindling.scheduler.ports import (
+from kindling.scheduler.storage_ports import (
     Dropped,
     FilePart,
     ImportOrder,
