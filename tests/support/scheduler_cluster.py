@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 import grpc
 
 from kindling.platform.etcd import EtcdClient
-from kindling.platform.etcd_records import decode_record, encode_record, instance_key, leader_key, model_key
+from kindling.platform.etcd_records import (
+    decode_record,
+    encode_record,
+    instance_key,
+    leader_key,
+    model_key,
+    residency_key,
+)
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import open_channel, remote_errors
 from kindling.scheduler.app import serve
@@ -81,6 +88,10 @@ class Client:
         with remote_errors("scheduler"):
             await self.cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id))
 
+    async def delete(self, name: str, request_id: str = "") -> None:
+        with remote_errors("scheduler"):
+            await self.models.DeleteModel(model_pb2.DeleteModelRequest(name=name, request_id=request_id))
+
     async def evict(self, name: str, keep: checkpoint_pb2.Tier.ValueType) -> model_pb2.EvictModelResponse:
         with remote_errors("scheduler"):
             return await self.models.EvictModel(model_pb2.EvictModelRequest(name=name, keep=keep))
@@ -130,8 +141,9 @@ class Cluster:
         values = {"etcd_endpoints": self.endpoint, "etcd_prefix": self.prefix, "scheduler_id": scheduler_id} | settings
         return {f"KINDLING_SCHEDULER_{name.upper()}": str(value) for name, value in values.items()}
 
-    async def add_worker(self, worker_id: str, slots: int = 1) -> FakeWorker:
-        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, FakeWorker(worker_id, slots)))
+    async def add_worker(self, worker_id: str, slots: int = 1, memory_bytes: int = 0) -> FakeWorker:
+        fake = FakeWorker(worker_id, slots, memory_bytes)
+        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, fake))
         self._workers[worker.address] = worker
         worker.peers = self._workers
         return worker
@@ -144,6 +156,13 @@ class Cluster:
         packed = checkpoint(digest, total_bytes)
         model = model_pb2.Model(name=name, checkpoint=packed, settings=model_pb2.ModelSettings(**settings))
         await self.etcd.put(model_key(self.prefix, name), encode_record(state_pb2.ModelRecord(model=model)))
+
+    async def add_residency(self, node_id: str, digest: str, **tiers: int) -> None:
+        """Write how many bytes of a checkpoint a node's tiers hold, as its storage manager does."""
+        record = state_pb2.ResidencyRecord(node_id=node_id, digest=digest)
+        for name, size_bytes in tiers.items():
+            record.tiers.add(tier=checkpoint_pb2.Tier.Value(f"TIER_{name.upper()}"), chunks=1, bytes=size_bytes)
+        await self.etcd.put(residency_key(self.prefix, node_id, digest), encode_record(record))
 
     async def add_instance(self, instance_id: str, worker_id: str, state: Any, digest: str = "blake3:m") -> None:
         """Write an instance as an earlier leader would have."""

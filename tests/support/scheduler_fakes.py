@@ -41,10 +41,11 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
     but for those that are `staying`.
     """
 
-    def __init__(self, worker_id: str, slots: int = 1) -> None:
+    def __init__(self, worker_id: str, slots: int = 1, memory_bytes: int = 0) -> None:
         self.worker_id = worker_id
         self.node_id = worker_id.split("/", maxsplit=1)[0]
         self.slots = slots
+        self.memory_bytes = memory_bytes
         self.instances: dict[str, FakeInstance] = {}
         self.errors: list[KindlingError] = []
         self.released = asyncio.Event()
@@ -179,12 +180,18 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
     """Packs any source into a checkpoint named by `digests`, or after the source."""
 
+    dram_bytes = 1 << 40
+
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
         self.digests: dict[str, str] = {}
         self.imports: list[str] = []
         self.pinned_bytes: list[int] = []  # what the next evictions find pinned
         self.evicted: list[tuple[str, int]] = []
+        self.prefetches: asyncio.Queue[Any] = asyncio.Queue()
+        self.prefetch_outcomes: list[Any] = []  # of the next ones, or errors; done afterwards
+        self.prefetches_released = asyncio.Event()
+        self.prefetches_released.set()
         self.deleted: list[str] = []
         self.deletion = asyncio.Event()
 
@@ -200,6 +207,14 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         pinned = self.pinned_bytes.pop(0) if self.pinned_bytes else 0
         return storage_pb2.EvictCheckpointResponse(dropped_bytes=7, pinned_bytes=pinned)
 
+    async def PrefetchCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.prefetches.put_nowait(request)
+        await self.prefetches_released.wait()
+        outcome = self.prefetch_outcomes.pop(0) if self.prefetch_outcomes else storage_pb2.PREFETCH_OUTCOME_DONE
+        if isinstance(outcome, KindlingError):
+            raise outcome
+        return storage_pb2.PrefetchCheckpointResponse(outcome=outcome, prefetched_bytes=request.head_bytes)
+
     async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
         self.deleted.append(request.digest)
         self.deletion.set()
@@ -211,7 +226,8 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
 
     async def GetStorageStatus(self, _request: Any, _context: Any) -> Any:
         tier = cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=100, used_bytes=40)
-        return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier])
+        counts = cluster_pb2.PrefetchCounts(prefetched_bytes=9, hits=3, hit_bytes=5, misses=1, wasted_bytes=4)
+        return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier], prefetch=counts)
 
 
 def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoint:
@@ -232,6 +248,7 @@ async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> As
             address=server.address,
             device="cpu",
             slots=worker.slots,
+            memory_bytes=worker.memory_bytes,
         )
         key = worker_key(prefix, worker.worker_id)
         await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
@@ -245,7 +262,8 @@ async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) ->
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, storage, "kindling.v1.StorageService")
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(server)
-        record = state_pb2.NodeRecord(node_id=storage.node_id, storage_address=server.address)
+        tiers = [cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=storage.dram_bytes)]
+        record = state_pb2.NodeRecord(node_id=storage.node_id, storage_address=server.address, tiers=tiers)
         key = node_key(prefix, storage.node_id)
         await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
         yield storage

@@ -12,13 +12,12 @@ from support.scheduler_cluster import Cluster
 
 @asynccontextmanager
 async def scheduler_process(
-    cluster: Cluster, scheduler_id: str
+    cluster: Cluster, scheduler_id: str, **settings: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A scheduler of its own, and its address; killed at the end if it still runs."""
+    """A scheduler of its own, with ``settings``, and its address; killed at the end if it still runs."""
     address = f"127.0.0.1:{free_port()}"
-    environment = cluster.environment(
-        scheduler_id, listen_address=address, lease_ttl_seconds=2, log_level="WARNING", grant_ttl_seconds=5
-    )
+    usual = {"lease_ttl_seconds": "2", "log_level": "WARNING", "grant_ttl_seconds": "5"}
+    environment = cluster.environment(scheduler_id, listen_address=address, **(usual | settings))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kindling.scheduler", env={**os.environ, "PYTHONPATH": "services", **environment}
     )

@@ -1,7 +1,6 @@
 """Small clusters as values, for tests of the policy."""
 
 import itertools
-from dataclasses import replace
 
 from kindling.platform.errors import KindlingError, UnavailableError
 from kindling.scheduler.domain.planner import Planner
@@ -92,13 +91,6 @@ def ready(of: Planner, instance_id: str, now: float) -> None:
 
 def request(name: str, model: str = "m", now: float = 0.0, *avoid: str) -> Request:
     return Request(name, model, now, frozenset(avoid))
-
-
-def ready_instance(view: ClusterView, name: str, report_: LoadReport, now: float) -> Instance:
-    """Have an instance be ready and loaded now."""
-    loaded = replace(view.instances[name], state=InstanceState.READY, started_at=now, ready_at=now, report=report_)
-    view.put_instance(loaded, now)
-    return loaded
 
 
 def trouble() -> KindlingError:

@@ -14,6 +14,14 @@ from kindling.simulate.policies import PolicyName
 
 _ALL = ",".join(PolicyName)
 _EXTRAS = ",".join(Mechanism)
+
+
+class Suite(StrEnum):
+    """Evaluations of others."""
+
+    PAPER = "paper"
+
+
 Name = TypeVar("Name", bound=StrEnum)
 
 
@@ -24,6 +32,8 @@ def simulate(
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 4,
     node_profile: Annotated[str, typer.Option(help="What each of them is.")] = "paper-a40",
     cv: Annotated[float, typer.Option(min=0, help="Draw arrivals anew, this bursty; 0 leaves them as they are.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="With --cv: requests per second; 0 is as the trace has them.")] = 0,
+    duration: Annotated[float, typer.Option(min=0, help="With --cv: seconds; 0 is as long as the trace.")] = 0,
     zipf: Annotated[float, typer.Option(min=0, help="How unevenly popular the models are; 0 is even.")] = 0,
     lengths: Annotated[str, typer.Option(help="With --cv: azure-conv, azure-code, gsm8k or sharegpt.")] = "",
     policies: Annotated[str, typer.Option(metavar="NAME,…", help="What to compare.")] = _ALL,
@@ -32,11 +42,21 @@ def simulate(
     keep_alive: Annotated[float, typer.Option(min=0, help="Seconds that an idle instance stays.")] = 300,
     concurrency: Annotated[int, typer.Option(min=1, help="Generations at once in an instance.")] = 8,
     price: Annotated[float, typer.Option(min=0, help="Dollars per device and hour.")] = 2.0,
+    suite: Annotated[
+        Suite | None, typer.Option(help="ServerlessLLM's evaluation; heeds --rate, --duration, --seeds and --price.")
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write tables and pictures there.")] = None,
 ) -> None:
     """Compare how long requests wait for their models: the scheduler's own code, under virtual time, beside others."""
-    from kindling.simulate.command import compare
+    from kindling.simulate.command import Output, compare, reproduce
+    from kindling.simulate.paper_suite import PaperOptions
 
+    output = Output(json, report)
+    if suite is Suite.PAPER:
+        given = {name: value for name, value in (("rate", rate), ("duration_seconds", duration)) if value}
+        reproduce(PaperOptions(seeds=seeds, **given), price, _say, report_console(), output)
+        return
     options = SimulateOptions(
         policies=tuple(_named(PolicyName, policies, "--policies")),
         mechanisms=frozenset(_named(Mechanism, "" if mechanisms == "none" else mechanisms, "--mechanisms")),
@@ -46,6 +66,8 @@ def simulate(
         nodes=nodes,
         node=node_profile,
         cv=cv,
+        rate=rate,
+        duration_seconds=duration,
         zipf=zipf,
         lengths=lengths,
         seeds=seeds,
@@ -53,7 +75,11 @@ def simulate(
         concurrency_target=concurrency,
         price_per_device_hour=price,
     )
-    compare(options, lambda policy: err.print(f"[dim]{policy}[/]"), report_console(), json)
+    compare(options, _say, report_console(), output)
+
+
+def _say(text: str) -> None:
+    err.print(f"[dim]{text}[/]")
 
 
 def _named(kind: type[Name], names: str, option: str) -> list[Name]:

@@ -13,6 +13,7 @@ from kindling.cli.client import connect
 from kindling.cli.console import out
 from kindling.cli.estimates import render_estimates
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address
+from kindling.cli.prefetches import render_prefetches
 from kindling.cli.tables import table, tier_name
 from kindling.cli.values import format_bytes, format_rate, format_seconds
 from kindling.v1 import cluster_pb2
@@ -29,10 +30,20 @@ def status(
     estimates: Annotated[
         bool, typer.Option("--estimates", help="Show instead what the leader learned, and how well it foresees starts.")
     ] = False,
+    prefetch: Annotated[
+        bool, typer.Option("--prefetch", help="Show instead what became of what was brought to DRAM ahead of calls.")
+    ] = False,
 ) -> None:
     """Show who leads, the nodes with their tiers and workers, the instances and the models."""
     seen = asyncio.run(_status(address, include_estimates=estimates))
-    out.print(Group(_leader(seen), "", render_estimates(seen.estimates)) if estimates else render(seen))
+    if not estimates and not prefetch:
+        out.print(render(seen))
+        return
+    out.print(_leader(seen))
+    if estimates:
+        out.print(Group("", render_estimates(seen.estimates)))
+    if prefetch:
+        out.print(Group("", render_prefetches(seen)))
 
 
 def render(seen: cluster_pb2.GetClusterStatusResponse) -> RenderableType:

@@ -26,6 +26,9 @@ async def alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """Return what ``work`` returns, or ``None`` with ``work`` cancelled once ``event`` is set."""
+    caller = asyncio.current_task()
+    assert caller is not None
+    cancellations = caller.cancelling()
     try:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(work)
@@ -34,5 +37,7 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
             task.cancel()
             stop.cancel()
     except BaseExceptionGroup as group:
+        if caller.cancelling() > cancellations:
+            raise asyncio.CancelledError from None  # a group that fails while it is cancelled keeps that to itself
         raise group.exceptions[0] from None  # only `work` can have failed
     return None if task.cancelled() else task.result()

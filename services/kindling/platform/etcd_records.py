@@ -65,6 +65,21 @@ def drain_key(prefix: str, node_id: str) -> str:
     return f"{prefix}drains/{node_id}"
 
 
+def retirement_key(prefix: str, digest: str) -> str:
+    """Key of a RetirementRecord."""
+    return f"{prefix}retirements/{digest}"
+
+
+def request_key(prefix: str, request_id: str) -> str:
+    """Key of a RequestRecord."""
+    return f"{prefix}requests/{request_id}"
+
+
+def last_write_key(prefix: str) -> str:
+    """Key of the LastWriteRecord."""
+    return f"{prefix}last_write"
+
+
 def leader_key(prefix: str) -> str:
     """Key of the LeaderRecord."""
     return f"{prefix}scheduler/leader"

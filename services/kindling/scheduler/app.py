@@ -14,10 +14,13 @@ from kindling.scheduler.adapters.leadership import EtcdElection
 from kindling.scheduler.adapters.storage_clients import GrpcStorages
 from kindling.scheduler.adapters.worker_clients import GrpcWorkers
 from kindling.scheduler.cluster_servicer import ClusterServicer
+from kindling.scheduler.domain.arrivals import Arrivals
 from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.policy import Policy
+from kindling.scheduler.domain.prefetch import Prefetcher
 from kindling.scheduler.model_servicer import ModelServicer
-from kindling.scheduler.ports import Store, Workers
+from kindling.scheduler.ports import Office, Storages
+from kindling.scheduler.prefetching import Prefetching
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
@@ -34,10 +37,10 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     async with AsyncExitStack() as stack:
         etcd = await stack.enter_async_context(configured_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
-        workers = GrpcWorkers(await stack.enter_async_context(ChannelPool(retry=False)))
+        workers = await stack.enter_async_context(ChannelPool(retry=False))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
-        seat = Seat(lambda store: _term(settings, store, workers, clock), clock)
+        seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
         _add_servicers(server, seat, storages, settings)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
@@ -56,10 +59,19 @@ def _server(settings: SchedulerSettings) -> RpcServer:
     )
 
 
-def _term(settings: SchedulerSettings, store: Store, workers: Workers, clock: Clock) -> Term:
+def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: Storages, clock: Clock) -> Term:
     policy = Policy(settings.assumptions)
     planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
-    return Term(store, workers, planner, clock, settings.start_stall_seconds)
+    prefetching = _prefetching(settings, planner, storages, clock) if settings.prefetch else None
+    reached = GrpcWorkers(workers, office.revision)
+    return Term(office.store, reached, storages, planner, clock, settings.start_stall_seconds, prefetching)
+
+
+def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storages, clock: Clock) -> Prefetching:
+    now = clock.now()
+    arrivals = Arrivals(now, wall_offset_seconds=clock.wall() - now)
+    prefetcher = Prefetcher(arrivals, settings.assumptions, settings.prefetch_limits)
+    return Prefetching(prefetcher, planner.view, storages, clock)
 
 
 def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:

@@ -11,7 +11,7 @@ from kindling.scheduler.estimates import learned_estimates
 from kindling.scheduler.estimates_wire import estimates_to_wire
 from kindling.scheduler.migrate_model import Destination, migrate_model
 from kindling.scheduler.migrations import MigrationStatus
-from kindling.scheduler.ports import Storages, TierContents
+from kindling.scheduler.ports import PrefetchCounts, Storages, TierContents
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, WorkerStatus, cluster_status
 from kindling.scheduler.wire import STAGE_TO_WIRE, STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
@@ -85,6 +85,17 @@ def _node(status: NodeStatus) -> cluster_pb2.NodeStatus:
         tiers=[_tier(tier) for tier in status.tiers],
         workers=[_worker(worker) for worker in status.workers],
         drained=status.drained,
+        prefetch=_prefetch(status.prefetch) if status.prefetch else None,
+    )
+
+
+def _prefetch(counts: PrefetchCounts) -> cluster_pb2.PrefetchCounts:
+    return cluster_pb2.PrefetchCounts(
+        prefetched_bytes=counts.prefetched_bytes,
+        hits=counts.hits,
+        hit_bytes=counts.hit_bytes,
+        misses=counts.misses,
+        wasted_bytes=counts.wasted_bytes,
     )
 
 

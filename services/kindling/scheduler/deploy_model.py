@@ -26,13 +26,25 @@ class Deployment:
 async def deploy_model(
     term: Term, storages: Storages, wanted: Deployment
 ) -> AsyncGenerator[ImportProgress | Model, None]:
-    """Yield how packing goes, then the model. Deploying the same again changes nothing.
+    """Yield how packing goes, then the model. Deploying the same again changes nothing; what was deployed with the
+    same request id before is answered again, whatever has become of it.
 
-    Raises INVALID_MODEL_NAME, INVALID_SOURCE, INVALID_MODEL_SETTINGS, NO_NODES, or what the node says of the source.
+    Raises INVALID_MODEL_NAME, INVALID_SOURCE, INVALID_MODEL_SETTINGS, REQUEST_ID_REUSED, NO_NODES, or what the node
+    says of the source.
     """
     check_name(wanted.name)
     check_source(wanted.order.source_uri)
     check_settings(wanted.settings)
+    answer = term.mutations.answers.find(wanted.order.request_id, wanted.name)
+    if answer is not None and answer.deployed is not None:
+        yield answer.deployed
+        return
+    async with term.retirements.importing(), aclosing(_import(term, storages, wanted)) as events:
+        async for event in events:
+            yield event
+
+
+async def _import(term: Term, storages: Storages, wanted: Deployment) -> AsyncGenerator[ImportProgress | Model, None]:
     async with aclosing(storages.import_checkpoint(any_node(term), wanted.order)) as events:
         async for event in events:
             if isinstance(event, Checkpoint):
@@ -51,9 +63,8 @@ async def _record(term: Term, wanted: Deployment, checkpoint: Checkpoint) -> Mod
         source_uri=wanted.order.source_uri,
         create_time=known.create_time if known else term.clock.wall(),
     )
-    if model != known:
-        await term.put_model(model)
-        log.info("model_deployed", model=model.name, digest=checkpoint.digest)
+    await term.mutations.put_model(model, wanted.order.request_id)
+    log.info("model_deployed", model=model.name, digest=checkpoint.digest)
     if known is not None and known.checkpoint.digest != checkpoint.digest:
         log.info("model_replaced", model=model.name, digest=known.checkpoint.digest)
     return model

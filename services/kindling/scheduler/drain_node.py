@@ -27,7 +27,7 @@ async def drain_node(term: Term, node_id: str) -> AsyncGenerator[DrainStatus, No
     Raises NotFoundError NODE_UNKNOWN.
     """
     _check_known(term, node_id)
-    await term.drain(node_id)
+    await term.mutations.drain(node_id)
     log.info("node_drained", node=node_id)
     left = follow(term, lambda: _left(term, node_id), lambda: not term.view.instances_on_node(node_id))
     async with aclosing(left):
@@ -38,7 +38,7 @@ async def drain_node(term: Term, node_id: str) -> AsyncGenerator[DrainStatus, No
 async def undrain_node(term: Term, node_id: str) -> None:
     """Let a node serve again. Raises NotFoundError NODE_UNKNOWN."""
     _check_known(term, node_id)
-    await term.undrain(node_id)
+    await term.mutations.undrain(node_id)
     log.info("node_undrained", node=node_id)
 
 

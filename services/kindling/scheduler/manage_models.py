@@ -1,12 +1,11 @@
 """Deleting and evicting models, and reading their small files."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from kindling.platform.errors import FailedPreconditionError, InvalidArgumentError, KindlingError
+from kindling.platform.errors import FailedPreconditionError, InvalidArgumentError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.deploy_model import any_node
 from kindling.scheduler.domain.refusals import unknown_model
@@ -15,25 +14,7 @@ from kindling.scheduler.ports import FilePart, Storages
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
-_REMEMBERED_REQUESTS = 1024
 _RELEASE_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-
-
-class RecentRequests:
-    """The mutations done lately, by request id, so that sending one twice does it once."""
-
-    def __init__(self) -> None:
-        self._done: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._done
-
-    def add(self, request_id: str) -> None:
-        """Remember a mutation; the oldest is forgotten."""
-        if request_id:
-            self._done[request_id] = None
-            while len(self._done) > _REMEMBERED_REQUESTS:
-                self._done.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +32,16 @@ def find_model(term: Term, name: str) -> Model:
     return model
 
 
-async def delete_model(term: Term, storages: Storages, name: str) -> None:
+async def delete_model(term: Term, name: str, request_id: str) -> None:
     """Forget a model. Its instances end once their generations are done; then its checkpoint goes, if no other model
-    has it. Raises NotFoundError MODEL_NOT_FOUND."""
-    model = find_model(term, name)
-    await term.delete_model(name)
-    log.info("model_deleted", model=name)
-    if not term.closed:
-        term.tasks.create_task(_retire_checkpoint(term, storages, model.checkpoint.digest))
+    has it. Doing it again with the same request id does nothing.
 
-
-async def _retire_checkpoint(term: Term, storages: Storages, digest: str) -> None:
-    await term.changes.until(lambda: not _runs(term, digest))
-    if any(model.checkpoint.digest == digest for model in term.view.models.values()):
+    Raises NotFoundError MODEL_NOT_FOUND, or InvalidArgumentError REQUEST_ID_REUSED.
+    """
+    if term.mutations.answers.find(request_id, name) is not None:
         return
-    for node in list(term.view.nodes.values()):
-        try:
-            await storages.delete_checkpoint(node, digest)
-        except KindlingError as error:
-            log.warning("checkpoint_not_deleted", node=node.node_id, digest=digest, reason=error.reason)
+    await term.mutations.delete_model(find_model(term, name), request_id)
+    log.info("model_deleted", model=name)
 
 
 def _runs(term: Term, digest: str) -> bool:
@@ -85,6 +57,8 @@ async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | No
     if keep is None:
         raise InvalidArgumentError("keep must name a tier, for instance REMOTE", reason="INVALID_TIER", field="keep")
     stopped = await _stop_instances(term, model)
+    if term.prefetching is not None:
+        term.prefetching.forget(model.checkpoint.digest)
     async with asyncio.TaskGroup() as tasks:
         dropped = [
             tasks.create_task(_drop(term, storages, node, model.checkpoint.digest, keep))

@@ -8,7 +8,7 @@ import grpc
 
 from kindling.scheduler.deploy_model import Deployment, deploy_model
 from kindling.scheduler.domain.values import Model, ModelSettings
-from kindling.scheduler.manage_models import RecentRequests, delete_model, evict_model, find_model, read_model_files
+from kindling.scheduler.manage_models import delete_model, evict_model, find_model, read_model_files
 from kindling.scheduler.ports import ImportOrder, Storages
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.verify_model import verify_model
@@ -26,7 +26,6 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self._seat = seat
         self._storages = storages
         self._defaults = defaults
-        self._deleted = RecentRequests()
 
     async def DeployModel(
         self, request: model_pb2.DeployModelRequest, _context: Context
@@ -58,9 +57,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.DeleteModelResponse:
         """Forget a model."""
         term = await self._seat.term()
-        if request.request_id not in self._deleted:
-            await delete_model(term, self._storages, request.name)
-            self._deleted.add(request.request_id)
+        await delete_model(term, request.name, request.request_id)
         return model_pb2.DeleteModelResponse()
 
     async def EvictModel(self, request: model_pb2.EvictModelRequest, _context: Context) -> model_pb2.EvictModelResponse:

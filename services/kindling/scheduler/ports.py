@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,
@@ -15,6 +17,7 @@ from kindling.scheduler.domain.values import (
     Model,
     Node,
     Residency,
+    Retirement,
     Tier,
     TierUse,
     Worker,
@@ -34,6 +37,16 @@ class Records:
     instances: tuple[Instance, ...] = ()
     migrations: tuple[Migration, ...] = ()
     drains: tuple[Drain, ...] = ()
+    retirements: tuple[Retirement, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is recorded at once with a mutation: its answer, and the request ids that are ``obsolete`` from then on."""
+
+    answer: Answer
+    obsolete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,10 @@ class Store(Protocol):
         """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
         ...
 
+    async def confirm(self) -> None:
+        """Return if this scheduler still leads: whatever was heard before this call was heard by the leader."""
+        ...
+
     async def record_start(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to start, and the decision."""
         ...
@@ -101,12 +118,16 @@ class Store(Protocol):
         """Record that a node serves again."""
         ...
 
-    async def put_model(self, model: Model) -> None:
-        """Record a model."""
+    async def put_model(self, model: Model, closing: Closing | None) -> None:
+        """Record a model; its checkpoint is not retired any more."""
         ...
 
-    async def delete_model(self, name: str) -> None:
-        """Delete a model."""
+    async def delete_model(self, name: str, retirement: Retirement | None, closing: Closing | None) -> None:
+        """Delete a model, at once with the decision to retire its checkpoint if there is one."""
+        ...
+
+    async def forget_retirement(self, digest: str) -> None:
+        """Delete the decision to retire a checkpoint."""
         ...
 
 
@@ -127,7 +148,8 @@ class GenerationStayed:
 
 
 class Workers(Protocol):
-    """The workers' side of the conversation. Calls raise KindlingError; UNAVAILABLE if the worker cannot be reached."""
+    """The workers' side of the conversation, as one leader has it. Calls raise KindlingError: UNAVAILABLE if the worker
+    cannot be reached, LEADER_DEPOSED if it has heard of a later leader."""
 
     def watch(self, worker: Worker) -> AsyncGenerator[WorkerReport, None]:
         """Yield what the worker runs, now and at every change."""
@@ -175,6 +197,25 @@ class TierContents:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefetchCounts:
+    """What became of the chunks that were prefetched: a miss is a checkpoint whose chunks were all dropped unused."""
+
+    prefetched_bytes: int
+    hits: int
+    hit_bytes: int
+    misses: int
+    wasted_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """A node's tiers, fastest first; no counts if it did not say."""
+
+    tiers: tuple[TierContents, ...]
+    prefetch: PrefetchCounts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportOrder:
     """A source to be packed; ``request_id`` makes asking twice harmless."""
 
@@ -211,6 +252,10 @@ class Storages(Protocol):
         """Drop a checkpoint's chunks above a tier, as far as no lease pins them."""
         ...
 
+    async def prefetch(self, node: Node, promotion: Promotion) -> bool:
+        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        ...
+
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""
         ...
@@ -223,8 +268,8 @@ class Storages(Protocol):
         """Yield a checkpoint's small files, piece by piece."""
         ...
 
-    async def status(self, node: Node) -> tuple[TierContents, ...]:
-        """Return the node's tiers, fastest first."""
+    async def status(self, node: Node) -> StorageStatus:
+        """Return the node's tiers, and what became of what was prefetched there."""
         ...
 
 
@@ -252,6 +297,11 @@ class Leader:
 
 class Office(Protocol):
     """A leadership that was won."""
+
+    @property
+    def revision(self) -> int:
+        """When it was won: later ones have larger numbers."""
+        ...
 
     @property
     def store(self) -> Store:

@@ -8,7 +8,7 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.changes import Changes
-from kindling.scheduler.ports import Election, Leader, Office, Store
+from kindling.scheduler.ports import Election, Leader, Office
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
@@ -18,7 +18,7 @@ _SEATING_SECONDS = 1.0
 class Seat:
     """Holds the term while this scheduler leads, and knows the leader while it does not."""
 
-    def __init__(self, begin_term: Callable[[Store], Term], clock: Clock) -> None:
+    def __init__(self, begin_term: Callable[[Office], Term], clock: Clock) -> None:
         self._begin_term = begin_term
         self._term: Term | None = None
         self._changes = Changes(clock)
@@ -59,7 +59,7 @@ class Seat:
 
     async def _lead(self, office: Office) -> None:
         self._own = office.leader
-        self._term = self._begin_term(office.store)
+        self._term = self._begin_term(office)
         self._changes.note()
         log.info("leadership_won")
         try:

@@ -34,6 +34,8 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
             )
         term = await self._seat.term()
         avoid = frozenset(request.avoid_instance_ids)
+        if term.prefetching is not None and not avoid:  # else it is a call that was counted before
+            term.prefetching.note_call(request.model)
         async with aclosing(term.desk.acquire(request.generation_id, request.model, avoid)) as events:
             async for event in events:
                 yield _response(term, event)

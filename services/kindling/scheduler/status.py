@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.domain.values import Instance, Model, Node, ParkedCheckpoint, Tier, TierUse, Worker
-from kindling.scheduler.ports import Storages, TierContents
+from kindling.scheduler.ports import PrefetchCounts, Storages, StorageStatus, TierContents
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
@@ -28,6 +28,7 @@ class NodeStatus:
     tiers: tuple[TierContents, ...]
     workers: tuple[WorkerStatus, ...]
     drained: bool = False
+    prefetch: PrefetchCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,17 @@ async def cluster_status(term: Term, storages: Storages, timeout_seconds: float)
 async def _node_status(term: Term, storages: Storages, node: Node, timeout_seconds: float) -> NodeStatus:
     try:
         async with asyncio.timeout(timeout_seconds):
-            tiers = await storages.status(node)
+            told = await storages.status(node)
     except (KindlingError, TimeoutError) as error:
         log.warning("node_status_missing", node=node.node_id, error=str(error))
-        tiers = tuple(TierContents(use) for use in node.tiers)
+        told = StorageStatus(tuple(TierContents(use) for use in node.tiers))
     workers = tuple(
         WorkerStatus(worker, term.view.link(worker_id).parked)
         for worker_id, worker in sorted(term.view.workers.items())
         if worker.node_id == node.node_id
     )
     drained = node.node_id in term.view.drained
-    return NodeStatus(node, (*_parked_tier(term, workers), *tiers), workers, drained)
+    return NodeStatus(node, (*_parked_tier(term, workers), *told.tiers), workers, drained, told.prefetch)
 
 
 def _parked_tier(term: Term, workers: tuple[WorkerStatus, ...]) -> tuple[TierContents, ...]:

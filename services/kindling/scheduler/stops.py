@@ -1,5 +1,7 @@
 """Stopping instances: recorded first, then asked of the worker until it is done."""
 
+from collections.abc import Callable
+
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
@@ -39,19 +41,17 @@ class Stops:
         await self._finish(instance, worker)
 
     async def stop_stranger(self, instance_id: str, worker: Worker) -> None:
-        """Stop an instance that no record knows."""
+        """Stop an instance that no record knows. If a later leader started it, its worker refuses."""
         self.active.add(instance_id)
         log.warning("unknown_instance_stopped", instance=instance_id, worker=worker.worker_id)
         try:
-            await self._workers.stop(worker, instance_id)
-        except KindlingError as error:
-            log.warning("stop_failed", instance=instance_id, reason=error.reason)  # its next report brings it up again
+            await self._until(lambda: instance_id not in self._view.link(worker.worker_id).running, worker, instance_id)
         finally:
             self.active.discard(instance_id)
 
     async def _finish(self, instance: Instance, worker: Worker) -> None:
         try:
-            await self._until_gone(instance, worker)
+            await self._until(lambda: instance.instance_id not in self._view.instances, worker, instance.instance_id)
         finally:
             self.active.discard(instance.instance_id)
         if self._view.remove_instance(instance.instance_id) is not None:
@@ -59,13 +59,14 @@ class Stops:
             await self._store.forget_instances([instance.instance_id])
             log.info("instance_stopped", instance=instance.instance_id)
 
-    async def _until_gone(self, instance: Instance, worker: Worker) -> None:
+    async def _until(self, is_gone: Callable[[], bool], worker: Worker, instance_id: str) -> None:
+        """Ask a worker to stop an instance until it says that it has, or the instance is gone otherwise."""
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while instance.instance_id in self._view.instances:
+        while not is_gone():
             try:
-                return await self._workers.stop(worker, instance.instance_id)
+                return await self._workers.stop(worker, instance_id)
             except KindlingError as error:
-                log.warning("stop_failed", instance=instance.instance_id, reason=error.reason)
+                log.warning("stop_failed", instance=instance_id, reason=error.reason)
             await self._clock.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
         return None

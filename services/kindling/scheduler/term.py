@@ -14,18 +14,28 @@ from kindling.scheduler.domain.planner import Planner
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.refusals import load_broken
 from kindling.scheduler.domain.values import (
-    Drain,
     Instance,
     InstanceState,
     Migration,
-    Model,
     Node,
     Residency,
     Worker,
     WorkerReport,
 )
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
-from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
+from kindling.scheduler.mutations import Mutations
+from kindling.scheduler.ports import (
+    NodeGone,
+    Records,
+    ResidencyGone,
+    Storages,
+    Store,
+    TopologyChange,
+    WorkerGone,
+    Workers,
+)
+from kindling.scheduler.prefetching import Prefetching
+from kindling.scheduler.retirements import Retirements
 from kindling.scheduler.roll_call import RollCall
 from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
@@ -41,11 +51,21 @@ class Term:
     view before anything else can look at it.
     """
 
-    def __init__(self, store: Store, workers: Workers, planner: Planner, clock: Clock, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        storages: Storages,
+        planner: Planner,
+        clock: Clock,
+        stall_seconds: float,
+        prefetching: Prefetching | None = None,
+    ) -> None:
         self.store = store
         self.planner = planner
         self.view = planner.view
         self.clock = clock
+        self.prefetching = prefetching  # none if it is switched off
         self.changes = Changes(clock)
         self.desk = Desk(planner, clock, self.changes)
         self.opened = asyncio.Event()
@@ -57,20 +77,28 @@ class Term:
         self.migrations = Migrations(
             store, workers, planner, self._starts, self._stops, self.worker, clock, self.changes
         )
+        self.retirements = Retirements(store, storages, self.view, clock, self.changes)
+        self.mutations = Mutations(store, planner, self.retirements, self.tasks, clock, self.changes, self.check_leads)
         self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
 
     async def run(self) -> None:
         """Lead until cancelled; everything that this term began ends with it."""
         try:
-            async with self.tasks, aclosing(self.store.follow()) as updates:
+            async with self.tasks:
+                await self._follow()
+        finally:
+            self.opened.set()
+            self.desk.close(_not_leader())
+            self.changes.note()
+
+    async def _follow(self) -> None:
+        try:
+            async with aclosing(self.store.follow()) as updates:
                 async for update in updates:
                     self._take_over(update) if isinstance(update, Records) else self._change(update)
                     self.changes.note()
         finally:
-            self.closed = True
-            self.opened.set()
-            self.desk.close(_not_leader())
-            self.changes.note()
+            self.closed = True  # before the tasks have ended: no more can be begun
 
     def check_leads(self) -> None:
         """Raise FailedPreconditionError NOT_LEADER once the term is over; its end is noted as a change."""
@@ -99,6 +127,8 @@ class Term:
             self._restore(records)
             self.opened.set()
             self.tasks.create_task(self._plan_forever())
+            if self.prefetching is not None:
+                self.tasks.create_task(self.prefetching.run())
         for worker in records.workers:
             self._call(worker)
 
@@ -111,6 +141,9 @@ class Term:
         self.view.drained.become(drain.node_id for drain in records.drains)
         for migration in records.migrations:
             self._restore_migration(migration)
+        for retirement in records.retirements:
+            self.mutations.retire(retirement)
+        self.mutations.answers.restore(records.answers)
         log.info("view_restored", models=len(records.models), instances=len(records.instances))
 
     def _restore_migration(self, migration: Migration) -> None:
@@ -247,36 +280,6 @@ class Term:
         self.view.put_instance(instance, self.clock.now())
         self._starts.active.add(instance.instance_id)
         return replace(start, instance=instance)
-
-    # Drains
-
-    async def drain(self, node_id: str) -> None:
-        """Start nothing on a node any more, and have everything there move away."""
-        await self.store.put_drain(Drain(node_id))
-        self.view.drained.add(node_id)
-        self.changes.note()
-
-    async def undrain(self, node_id: str) -> None:
-        """Let a node serve again."""
-        await self.store.delete_drain(node_id)
-        self.view.drained.discard(node_id)
-        self.changes.note()
-
-    # Models
-
-    async def put_model(self, model: Model) -> None:
-        """Record a model and have requests to come go to it."""
-        await self.store.put_model(model)
-        self.view.models[model.name] = model
-        self.planner.troubles.clear(model.name)
-        self.changes.note()
-
-    async def delete_model(self, name: str) -> None:
-        """Forget a model; its instances end once their generations are done."""
-        await self.store.delete_model(name)
-        self.view.models.pop(name, None)
-        self.planner.troubles.clear(name)
-        self.changes.note()
 
 
 def _not_leader() -> FailedPreconditionError:

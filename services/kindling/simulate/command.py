@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,18 +15,31 @@ from kindling.simulate.lengths import TracedLengths, lengths_named
 from kindling.simulate.model_profiles import model_profile
 from kindling.simulate.node_profiles import node_profile
 from kindling.simulate.options import SimulateOptions
+from kindling.simulate.paper_suite import PaperOptions, run_paper_suite
+from kindling.simulate.paper_tables import goals_table, goals_values, paper_ratios, paper_table, policies_table
 from kindling.simulate.policies import PolicyName
 from kindling.simulate.redraw import redraw
 from kindling.simulate.replay import replay
 from kindling.simulate.report import cells_table
-from kindling.simulate.results import Cell, as_values, cell
+from kindling.simulate.report_files import write_report
+from kindling.simulate.results import Cell, as_values, by_workload, cell
+from kindling.simulate.text_table import TextTable
 from kindling.simulate.traces import load_trace
 from kindling.simulate.workload import Workload
 
 Say = Callable[[str], None]
+Values = dict[str, Any]
 
 
-def compare(options: SimulateOptions, say: Say, console: Console, json_path: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the figures go besides the terminal, if anywhere."""
+
+    json_path: Path | None = None
+    report_directory: Path | None = None
+
+
+def compare(options: SimulateOptions, say: Say, console: Console, output: Output) -> None:
     """Run all policies and report.
 
     Raises:
@@ -33,25 +47,58 @@ def compare(options: SimulateOptions, say: Say, console: Console, json_path: Pat
     """
     workloads = draw_workloads(options)
     cells = run_cells(options, workloads, say)
-    requests = cells[0].requests
     reached_cv = sum(workload.gap_cv for workload in workloads) / len(workloads)
-    console.print(cells_table(cells, options.price_per_device_hour))
-    console.print(f"[dim]{requests:,.0f} requests; coefficient of variation of a model's gaps: {reached_cv:.1f}[/]")
-    if json_path is not None:
-        taken_with = {
-            "requests": requests,
-            "gap_cv": reached_cv,
-            "options": asdict(options) | {"mechanisms": sorted(options.mechanisms)},
-        }
-        json_path.write_text(json.dumps(as_values(cells, taken_with), indent=2))
+    tables = [cells_table(cells, options.price_per_device_hour)]
+    note = f"{cells[0].requests:,.0f} requests; coefficient of variation of a model's gaps: {reached_cv:.1f}"
+    console.print(tables[0].rich())
+    console.print(f"[dim]{note}[/]")
+    taken_with = {"requests": cells[0].requests, "gap_cv": reached_cv, "options": _options_values(options)}
+    _write(output, cells, tables, as_values(cells, taken_with), note, options.price_per_device_hour)
+
+
+def reproduce(options: PaperOptions, price_per_device_hour: float, say: Say, console: Console, output: Output) -> None:
+    """Run the paper's evaluation, and report it beside what was published.
+
+    Raises InvalidArgumentError as ``redraw`` does.
+    """
+    cells = list(run_paper_suite(options, say))
+    ratios = paper_ratios(cells)
+    tables = [
+        paper_table(cells),
+        policies_table(cells, "mean_seconds", "Mean startup latency"),
+        policies_table(cells, "p99_seconds", "P99 of the startup latency"),
+        goals_table(ratios),
+        *(cells_table(of_one, price_per_device_hour) for of_one in by_workload(cells)),
+    ]
+    for table in tables[:4]:
+        console.print(table.rich())
+    values = as_values(cells, {"options": asdict(options)}) | {"ratios": ratios, "goals": goals_values(ratios)}
+    note = f"{options.rate:g} requests/s for {options.duration_seconds:g} s, {options.seeds} workloads"
+    _write(output, cells, tables, values, note, price_per_device_hour)
+
+
+def _write(
+    output: Output, cells: Sequence[Cell], tables: Sequence[TextTable], values: Values, note: str, price: float
+) -> None:
+    if output.json_path is not None:
+        output.json_path.write_text(json.dumps(values, indent=2))
+    if output.report_directory is not None:
+        write_report(output.report_directory, cells, tables, [note], price)
+
+
+def _options_values(options: SimulateOptions) -> Values:
+    return asdict(options) | {"mechanisms": sorted(options.mechanisms)}
 
 
 def draw_workloads(options: SimulateOptions) -> list[Workload]:
     """Return one workload for each seed.
 
     Raises:
-        InvalidArgumentError: LENGTHS_NOT_DRAWN, and what the trace and the drawing refuse.
+        InvalidArgumentError: LENGTHS_NOT_DRAWN, RATE_NOT_DRAWN, and what the trace and the drawing refuse.
     """
+    if options.rate and not options.cv:
+        message = "A rate is drawn from; give a coefficient of variation with it, 1 for a Poisson process."
+        raise InvalidArgumentError(message, reason="RATE_NOT_DRAWN", field="rate")
     trace = load_trace(options.trace)
     names = [f"model-{number}" for number in range(options.models)]
     if not options.cv:
@@ -60,9 +107,9 @@ def draw_workloads(options: SimulateOptions) -> list[Workload]:
             raise InvalidArgumentError(message, reason="LENGTHS_NOT_DRAWN", field="lengths")
         return [replay(trace, names, zipf=options.zipf, seed=seed) for seed in range(options.seeds)]
     drawn = lengths_named(options.lengths) if options.lengths else TracedLengths.of(trace)
-    seconds = trace.duration_seconds
+    source, seconds = options.rate or trace, options.duration_seconds or trace.duration_seconds
     return [
-        redraw(trace, names, cv=options.cv, zipf=options.zipf, lengths=drawn, seed=seed, duration_seconds=seconds)
+        redraw(source, names, cv=options.cv, zipf=options.zipf, lengths=drawn, seed=seed, duration_seconds=seconds)
         for seed in range(options.seeds)
     ]
 

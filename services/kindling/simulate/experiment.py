@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings, Tier
 from kindling.simulate.events import Events
 from kindling.simulate.gang import in_gangs
@@ -62,8 +63,11 @@ class Run:
 def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
     """Return what becomes of every request of a workload.
 
-    Raises InvalidArgumentError MODEL_NEEDS_MORE_DEVICES.
+    Raises InvalidArgumentError NO_REQUESTS or MODEL_NEEDS_MORE_DEVICES.
     """
+    if not workload.arrivals:
+        message = f"No request comes in {workload.name}, seed {seed}; give a higher rate or a longer duration."
+        raise InvalidArgumentError(message, reason="NO_REQUESTS")
     cluster = _cluster(variant, workload, setup)
     strategy = _strategy(variant.policy, cluster, setup.settings, seed)
     for number, arrival in enumerate(workload.arrivals):

@@ -8,9 +8,12 @@ from kindling.simulate.policies import PolicyName
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """Names are those of the catalogues; ``cv`` of 0 leaves the trace's arrivals as they are, and empty ``lengths``
-    its lengths. Each of ``seeds`` draws a workload of its own, the same for all ``policies``. ``mechanisms`` are
-    Kindling's."""
+    """Names are those of the catalogues.
+
+    ``cv`` of 0 leaves the trace's arrivals as they are, and empty ``lengths`` its lengths. With a ``rate``, requests
+    per second of all models, the trace's own is left aside; a ``duration_seconds`` of 0 is as long as the trace. Each
+    of ``seeds`` draws a workload of its own, the same for all ``policies``. ``mechanisms`` are Kindling's.
+    """
 
     policies: tuple[PolicyName, ...] = tuple(PolicyName)
     mechanisms: frozenset[Mechanism] = ALL_MECHANISMS
@@ -20,6 +23,8 @@ class SimulateOptions:
     nodes: int = 4
     node: str = "paper-a40"
     cv: float = 0.0
+    rate: float = 0.0
+    duration_seconds: float = 0.0
     zipf: float = 0.0
     lengths: str = ""
     seeds: int = 5

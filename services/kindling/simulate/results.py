@@ -67,17 +67,17 @@ def cell(variant: Variant, workload: str, model: str, runs: Sequence[Run]) -> Ce
     )
 
 
-def best_baseline_over_full(cells: Sequence[Cell]) -> float | None:
-    """The smallest, over all workloads and models, of the best baseline's mean over the full policy's; none without
+def least_ratio(cells: Sequence[Cell], figure: str) -> float | None:
+    """The smallest, over all workloads and models, of the best baseline's figure over the full policy's; none without
     both. Where the full policy needs no time at all there is no ratio: JSON has no infinity."""
-    ratios = [_ratio(of_one) for of_one in by_workload(cells)]
+    ratios = [_ratio(of_one, figure) for of_one in by_workload(cells)]
     known = [ratio for ratio in ratios if ratio is not None]
     return min(known, default=None)
 
 
 def as_values(cells: Sequence[Cell], notes: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON: ``cells``, ``ratios`` and what they were taken with."""
-    ratio = best_baseline_over_full(cells)
+    ratio = least_ratio(cells, "mean_seconds")
     ratios = {} if ratio is None else {"best_baseline_over_full_min": ratio}
     return {"ratios": ratios, "cells": [asdict(one) for one in cells], **notes}
 
@@ -88,7 +88,7 @@ def by_workload(cells: Sequence[Cell]) -> list[list[Cell]]:
     return [[one for one in cells if (one.workload, one.model) == key] for key in keys]
 
 
-def _ratio(cells: Sequence[Cell]) -> float | None:
-    full = next((one.mean_seconds for one in cells if one.policy == PolicyName.FULL), None)
-    baselines = [one.mean_seconds for one in cells if one.is_baseline]
+def _ratio(cells: Sequence[Cell], figure: str) -> float | None:
+    full = next((getattr(one, figure) for one in cells if one.policy == PolicyName.FULL), None)
+    baselines = [getattr(one, figure) for one in cells if one.is_baseline]
     return min(baselines) / full if full and baselines else None

@@ -37,6 +37,8 @@ from kindling.storage.look_after import LookAfter
 from kindling.storage.measure_links import MeasureLinks
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.ports import LinkProbe, RemoteStore, SourceStore
+from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint
+from kindling.storage.prefetch_metrics import watch_prefetches
 from kindling.storage.publisher import Publisher
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.servicer import StorageServicer, UseCases
@@ -201,7 +203,9 @@ def _build_node(
         reads=ReadFiles(tiers),
         status=GetStatus(settings.node_id, tiers, opens),
         verifies=VerifyCheckpoint(tiers, opens, publisher),
+        prefetches=PrefetchCheckpoint(tiers, opens, publisher, clock),
     )
+    watch_prefetches(tiers.pool.tally)
     measures = MeasureLinks(tiers, opens, publisher, probe, clock, settings.read_threads) if probe else None
     look_after = LookAfter(tiers, publisher, use_cases.verifies, measures, verify_found=settings.verify_at_start)
     return StorageNode(tiers, use_cases, publisher, look_after, registry, _build_server(settings, use_cases))

@@ -2,8 +2,7 @@
 
 import asyncio
 import mmap
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kindling.checkpoint.manifest import Manifest
@@ -13,6 +12,7 @@ from kindling.platform.errors import DataLossError, KindlingError, ResourceExhau
 from kindling.platform.logging import get_logger
 from kindling.storage.domain.tier import Tier
 from kindling.storage.holding import Holding
+from kindling.storage.pacing import no_sooner
 from kindling.storage.ports import ChunkSource, RemoteStore, SsdCopy
 from kindling.storage.tiers import Tiers
 from kindling.storage.write_behind import WriteBehind
@@ -134,21 +134,11 @@ class LoadCheckpoint:
         self._holding.meter.begin(tier, self._clock.now())
         moved = 0
         try:
-            async with self._limited(tier, self._length(chunk)):
+            async with no_sooner(self._limits.get(tier), self._length(chunk), self._clock):
                 await source.read_chunk(chunk, into, cached=cached)
             moved = self._length(chunk)
         finally:
             self._holding.meter.end(tier, moved, self._clock.now())
-
-    @asynccontextmanager
-    async def _limited(self, tier: Tier, size_bytes: int) -> AsyncIterator[None]:
-        """Leave no sooner than the tier's limit allows."""
-        limit = self._limits.get(tier)
-        done_at = limit.reserve(size_bytes, self._clock.now()) if limit else 0.0
-        yield
-        remaining = done_at - self._clock.now()
-        if remaining > 0:
-            await self._clock.sleep(remaining)
 
     async def _write(self, chunk: int, data: memoryview, *, cached: bool) -> None:
         if self._holding.copy is None:

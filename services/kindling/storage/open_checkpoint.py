@@ -22,6 +22,7 @@ from kindling.storage.keyed_lock import KeyedLock
 from kindling.storage.load_checkpoint import LazyRemote, LoadCheckpoint, LoadPlan
 from kindling.storage.parked_leases import ParkedLeases
 from kindling.storage.ports import SsdCopy
+from kindling.storage.prefetch_turn import PrefetchTurn
 from kindling.storage.prepare_holding import PrepareHolding
 from kindling.storage.publisher import Publisher
 from kindling.storage.tiers import Tiers
@@ -53,6 +54,7 @@ class OpenCheckpoint:
         self._load_turn = asyncio.Lock()
         self._closing_reason = ""
         self.locks = KeyedLock()
+        self.prefetches = PrefetchTurn()
 
     @asynccontextmanager
     async def open(self, digest: str, holder: str) -> AsyncIterator[Lease]:
@@ -120,15 +122,27 @@ class OpenCheckpoint:
             if holding is not None and holding.doomed:
                 holding = None  # parked, and being taken back
         if holding is None:
+            holding = await self._begin(digest)
+        return holding
+
+    async def _begin(self, digest: str) -> Holding:
+        """Make a holding, and begin its load if there is anything to load; a prefetch gives way to that."""
+        self.prefetches.begin_load()
+        try:
+            if not self._tiers.pool.holds_all(digest):
+                await self.prefetches.clear()
             holding = await self._prepare.prepare(digest)
-            self._current[digest] = holding
-            self._holdings.append(holding)
-            self._start(holding)
+        except BaseException:
+            self.prefetches.end_load()
+            raise
+        self._current[digest] = holding
+        self._holdings.append(holding)
+        self._start(holding)
         return holding
 
     def _start(self, holding: Holding) -> None:
         if holding.board.complete:
-            holding.load_ended.set()
+            self._note_load_ended(holding)
             self._tiers.bandwidth.learn(holding.meter.totals())
         else:
             holding.load = self._tasks.create_task(self._contained_load(holding), name=f"load {holding.digest}")
@@ -232,10 +246,14 @@ class OpenCheckpoint:
         finally:
             if holding.doomed and self._current.get(holding.digest) is holding:
                 del self._current[holding.digest]
-            holding.load_ended.set()
+            self._note_load_ended(holding)
             self.parked.review(holding)
             self._retire_if_unused(holding)
             self._publisher.note(holding.digest)
+
+    def _note_load_ended(self, holding: Holding) -> None:
+        holding.load_ended.set()
+        self.prefetches.end_load()
 
     async def _part_with_copy(self, holding: Holding, copy: SsdCopy) -> None:
         """What was written before a load was cut short stays for the next one, until the room is needed."""

@@ -29,7 +29,7 @@ class Publisher:
 
     def publish(self) -> None:
         """Publish what changed, now."""
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty | self._tiers.take_dropped(), set()
         self._changed.clear()
         for digest in dirty:
             self._registry.publish_residency(digest, self._tiers.residency(digest))

@@ -19,6 +19,7 @@ from kindling.storage.evict_checkpoint import EvictCheckpoint
 from kindling.storage.holding import Lease, LeaseEvent, Loaded
 from kindling.storage.import_checkpoint import ImportCheckpoint, ImportProgress
 from kindling.storage.open_checkpoint import OpenCheckpoint
+from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint, PrefetchOrder
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.status import GetStatus
 from kindling.storage.verify_checkpoint import VerifyCheckpoint, VerifyOrder, VerifyProgress
@@ -37,6 +38,7 @@ class UseCases:
     reads: ReadFiles
     status: GetStatus
     verifies: VerifyCheckpoint
+    prefetches: PrefetchCheckpoint
 
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
@@ -72,6 +74,23 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         """See the proto."""
         self._use_cases.opens.set_parked(request.lease_id, parked=request.parked)
         return storage_pb2.SetLeaseParkedResponse()
+
+    async def PrefetchCheckpoint(
+        self, request: storage_pb2.PrefetchCheckpointRequest, _context: Context
+    ) -> storage_pb2.PrefetchCheckpointResponse:
+        """See the proto."""
+        directory_name(request.digest)
+        order = PrefetchOrder(
+            request.digest,
+            request.head_bytes,
+            request.bytes_per_second,
+            request.unused_limit_bytes,
+            tuple(request.give_way_digests),
+        )
+        prefetched = await self._use_cases.prefetches.prefetch(order)
+        return storage_pb2.PrefetchCheckpointResponse(
+            outcome=wire.OUTCOME_TO_WIRE[prefetched.outcome], prefetched_bytes=prefetched.size_bytes
+        )
 
     async def EvictCheckpoint(
         self, request: storage_pb2.EvictCheckpointRequest, _context: Context
@@ -122,7 +141,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> storage_pb2.GetStorageStatusResponse:
         """See the proto."""
         status = self._use_cases.status.status()
-        response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id)
+        prefetch = wire.tally_to_wire(status.prefetch)
+        response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id, prefetch=prefetch)
         response.tiers.extend(wire.tier_to_status(tier, with_checkpoints=True) for tier in status.tiers)
         for lease in status.leases:
             response.leases.add(

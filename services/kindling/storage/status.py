@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kindling.storage.domain.prefetch_tally import PrefetchTally
 from kindling.storage.domain.tier import TierSnapshot
 from kindling.storage.holding import Lease
 from kindling.storage.open_checkpoint import OpenCheckpoint
@@ -10,11 +11,12 @@ from kindling.storage.tiers import Tiers
 
 @dataclass(frozen=True, slots=True)
 class StorageStatus:
-    """The tiers, fastest first, and the leases held now."""
+    """The tiers, fastest first, the leases held now, and what became of what was prefetched."""
 
     node_id: str
     tiers: tuple[TierSnapshot, ...]
     leases: tuple[Lease, ...]
+    prefetch: PrefetchTally
 
 
 class GetStatus:
@@ -27,4 +29,4 @@ class GetStatus:
 
     def status(self) -> StorageStatus:
         """Return the node's status as of now."""
-        return StorageStatus(self.node_id, self._tiers.snapshots(), self._opened.leases())
+        return StorageStatus(self.node_id, self._tiers.snapshots(), self._opened.leases(), self._tiers.pool.tally)

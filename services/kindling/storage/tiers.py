@@ -32,6 +32,7 @@ class Tiers:
     files: dict[str, Path] = field(default_factory=dict)
     verified: set[str] = field(default_factory=set)
     remote_used_bytes: int = 0
+    _dropped: set[str] = field(default_factory=set)
 
     async def recover(self) -> tuple[str, ...]:
         """Sweep up after processes that died; return the digests of the sealed copies in the cache directory."""
@@ -53,7 +54,13 @@ class Tiers:
         """Delete the SSD copy, from the books first."""
         self.ledger.remove(digest)
         self.verified.discard(digest)
+        self._dropped.add(digest)
         await self.ssd.delete(digest)
+
+    def take_dropped(self) -> set[str]:
+        """The checkpoints that have lost chunks to make room, or otherwise, since this was asked last."""
+        dropped, self._dropped = self._dropped | self.pool.take_cut(), set()
+        return dropped
 
     def could_copy(self, size_bytes: int) -> bool:
         """Whether an SSD copy of so many bytes could be had, if everything were evicted that may be."""

@@ -3,9 +3,18 @@
 from collections.abc import Iterable
 
 from kindling.checkpoint.manifest import Manifest
+from kindling.storage.domain.prefetch_tally import PrefetchTally
 from kindling.storage.domain.tier import Tier, TierResidency, TierSnapshot, TierTraffic
 from kindling.storage.domain.verdict import Verdict
-from kindling.v1 import checkpoint_pb2, cluster_pb2, state_pb2
+from kindling.storage.prefetch_checkpoint import PrefetchOutcome
+from kindling.v1 import checkpoint_pb2, cluster_pb2, state_pb2, storage_pb2
+
+OUTCOME_TO_WIRE = {
+    PrefetchOutcome.DONE: storage_pb2.PREFETCH_OUTCOME_DONE,
+    PrefetchOutcome.YIELDED: storage_pb2.PREFETCH_OUTCOME_YIELDED,
+    PrefetchOutcome.NO_ROOM: storage_pb2.PREFETCH_OUTCOME_NO_ROOM,
+    PrefetchOutcome.NO_COPY: storage_pb2.PREFETCH_OUTCOME_NO_COPY,
+}
 
 
 def tier_to_wire(tier: Tier) -> "checkpoint_pb2.Tier.ValueType":
@@ -60,6 +69,17 @@ def verdict_to_wire(node_id: str, verdict: Verdict) -> checkpoint_pb2.VerifyRepo
         for bad in found.bad_chunks:
             tier.bad_chunks.add(chunk=bad.chunk, problem=bad.problem, repaired=bad.repaired)
     return report
+
+
+def tally_to_wire(tally: PrefetchTally) -> cluster_pb2.PrefetchCounts:
+    """What became of what was prefetched."""
+    return cluster_pb2.PrefetchCounts(
+        prefetched_bytes=tally.prefetched_bytes,
+        hits=tally.hits,
+        hit_bytes=tally.hit_bytes,
+        misses=tally.misses,
+        wasted_bytes=tally.wasted_bytes,
+    )
 
 
 def residency_to_wire(node_id: str, digest: str, tiers: Iterable[TierResidency]) -> state_pb2.ResidencyRecord:

@@ -27,19 +27,19 @@ from kindling.v1 import checkpoint_pb2 as kindling_dot_v1_dot_checkpoint__pb2
 from kindling.v1 import model_pb2 as kindling_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/cluster.proto\x12\x0bkindling.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x17kindling/v1/model.proto\"R\n\x13MigrateModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cto_worker_id\x18\x02 \x01(\t\x12\x16\n\x0e\x66rom_worker_id\x18\x03 \x01(\t\"H\n\x14MigrateModelResponse\x12\x30\n\nmigrations\x18\x01 \x03(\x0b\x32\x1c.kindling.v1.MigrationStatus\"\xc2\x01\n\x0fMigrationStatus\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x1a\n\x12target_instance_id\x18\x02 \x01(\t\x12\x18\n\x10target_worker_id\x18\x03 \x01(\t\x12*\n\x05stage\x18\x04 \x01(\x0e\x32\x1b.kindling.v1.MigrationStage\x12\r\n\x05moved\x18\x05 \x01(\r\x12\x0e\n\x06stayed\x18\x06 \x01(\r\x12\x19\n\x11\x65stimated_seconds\x18\x07 \x01(\x01\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"M\n\x11\x44rainNodeResponse\x12\x11\n\tinstances\x18\x01 \x01(\r\x12\x13\n\x0bgenerations\x18\x02 \x01(\r\x12\x10\n\x08obstacle\x18\x03 \x01(\t\"%\n\x12UndrainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x15\n\x13UndrainNodeResponse\"4\n\x17GetClusterStatusRequest\x12\x19\n\x11include_estimates\x18\x01 \x01(\x08\"\x9e\x02\n\x18GetClusterStatusResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\x12\x16\n\x0eleader_address\x18\x02 \x01(\t\x12\x30\n\x0cleader_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05nodes\x18\x04 \x03(\x0b\x32\x17.kindling.v1.NodeStatus\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.kindling.v1.InstanceStatus\x12\"\n\x06models\x18\x06 \x03(\x0b\x32\x12.kindling.v1.Model\x12)\n\testimates\x18\x07 \x01(\x0b\x32\x16.kindling.v1.Estimates\"\x9c\x01\n\nNodeStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12&\n\x05tiers\x18\x03 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12+\n\x07workers\x18\x04 \x03(\x0b\x32\x1a.kindling.v1.WorkerSummary\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\"\xda\x01\n\nTierStatus\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x04 \x01(\x04\x12\"\n\x1a\x62\x61ndwidth_bytes_per_second\x18\x05 \x01(\x01\x12\x0f\n\x07\x62\x61\x63king\x18\x06 \x01(\t\x12\x34\n\x0b\x63heckpoints\x18\x07 \x03(\x0b\x32\x1f.kindling.v1.ResidentCheckpoint\"U\n\x12ResidentCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x10\n\x08verified\x18\x04 \x01(\x08\"\x81\x01\n\rWorkerSummary\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\r\x12-\n\x06parked\x18\x05 \x03(\x0b\x32\x1d.kindling.v1.ParkedCheckpoint\"1\n\x10ParkedCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xf2\x01\n\x0eInstanceStatus\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x13\n\x0bgenerations\x18\x05 \x01(\r\x12\x19\n\x11\x65stimated_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fstartup_seconds\x18\x07 \x01(\x01\x12\x1f\n\x04\x66rom\x18\x08 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x14\n\x0cidle_seconds\x18\t \x01(\x01\"\xc4\x01\n\tEstimates\x12/\n\tqualities\x18\x01 \x03(\x0b\x32\x1c.kindling.v1.EstimateQuality\x12(\n\x05links\x18\x02 \x03(\x0b\x32\x19.kindling.v1.LinkEstimate\x12(\n\x05inits\x18\x03 \x03(\x0b\x32\x19.kindling.v1.InitEstimate\x12\x32\n\nmigrations\x18\x04 \x03(\x0b\x32\x1e.kindling.v1.MigrationEstimate\"\xd1\x01\n\x0f\x45stimateQuality\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.kindling.v1.EstimateKind\x12\x1f\n\x04\x66rom\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x14\n\x0cmedian_error\x18\x05 \x01(\x01\x12\x11\n\tp90_error\x18\x06 \x01(\x01\x12+\n\thistogram\x18\x07 \x03(\x0b\x32\x18.kindling.v1.ErrorBucket\"1\n\x0b\x45rrorBucket\x12\x13\n\x0bupper_bound\x18\x01 \x01(\x01\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x8c\x01\n\x0cLinkEstimate\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x1f\n\x04tier\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12!\n\x19measured_bytes_per_second\x18\x03 \x01(\x01\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x01\x12\r\n\x05loads\x18\x05 \x01(\r\"T\n\x0cInitEstimate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06starts\x18\x04 \x01(\r\"\x98\x01\n\x11MigrationEstimate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x19\n\x11seconds_per_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x62\x61se_seconds\x18\x04 \x01(\x01\x12\x19\n\x11generation_tokens\x18\x05 \x01(\x01\x12\x12\n\nmigrations\x18\x06 \x01(\r*\xa3\x01\n\x0eMigrationStage\x12\x1f\n\x1bMIGRATION_STAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MIGRATION_STAGE_STARTING\x10\x01\x12\x1a\n\x16MIGRATION_STAGE_MOVING\x10\x02\x12\x1c\n\x18MIGRATION_STAGE_STOPPING\x10\x03\x12\x18\n\x14MIGRATION_STAGE_DONE\x10\x04*\x83\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17INSTANCE_STATE_STARTING\x10\x01\x12\x18\n\x14INSTANCE_STATE_READY\x10\x02\x12\x1b\n\x17INSTANCE_STATE_STOPPING\x10\x03*\x95\x01\n\x0c\x45stimateKind\x12\x1d\n\x19\x45STIMATE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45STIMATE_KIND_STARTUP\x10\x01\x12\x16\n\x12\x45STIMATE_KIND_LOAD\x10\x02\x12\x16\n\x12\x45STIMATE_KIND_INIT\x10\x03\x12\x1b\n\x17\x45STIMATE_KIND_MIGRATION\x10\x04\x32\xe8\x02\n\x0e\x43lusterService\x12_\n\x10GetClusterStatus\x12$.kindling.v1.GetClusterStatusRequest\x1a%.kindling.v1.GetClusterStatusResponse\x12U\n\x0cMigrateModel\x12 .kindling.v1.MigrateModelRequest\x1a!.kindling.v1.MigrateModelResponse0\x01\x12L\n\tDrainNode\x12\x1d.kindling.v1.DrainNodeRequest\x1a\x1e.kindling.v1.DrainNodeResponse0\x01\x12P\n\x0bUndrainNode\x12\x1f.kindling.v1.UndrainNodeRequest\x1a .kindling.v1.UndrainNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/cluster.proto\x12\x0bkindling.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x17kindling/v1/model.proto\"R\n\x13MigrateModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cto_worker_id\x18\x02 \x01(\t\x12\x16\n\x0e\x66rom_worker_id\x18\x03 \x01(\t\"H\n\x14MigrateModelResponse\x12\x30\n\nmigrations\x18\x01 \x03(\x0b\x32\x1c.kindling.v1.MigrationStatus\"\xc2\x01\n\x0fMigrationStatus\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x1a\n\x12target_instance_id\x18\x02 \x01(\t\x12\x18\n\x10target_worker_id\x18\x03 \x01(\t\x12*\n\x05stage\x18\x04 \x01(\x0e\x32\x1b.kindling.v1.MigrationStage\x12\r\n\x05moved\x18\x05 \x01(\r\x12\x0e\n\x06stayed\x18\x06 \x01(\r\x12\x19\n\x11\x65stimated_seconds\x18\x07 \x01(\x01\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"M\n\x11\x44rainNodeResponse\x12\x11\n\tinstances\x18\x01 \x01(\r\x12\x13\n\x0bgenerations\x18\x02 \x01(\r\x12\x10\n\x08obstacle\x18\x03 \x01(\t\"%\n\x12UndrainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x15\n\x13UndrainNodeResponse\"4\n\x17GetClusterStatusRequest\x12\x19\n\x11include_estimates\x18\x01 \x01(\x08\"\x9e\x02\n\x18GetClusterStatusResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\x12\x16\n\x0eleader_address\x18\x02 \x01(\t\x12\x30\n\x0cleader_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05nodes\x18\x04 \x03(\x0b\x32\x17.kindling.v1.NodeStatus\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.kindling.v1.InstanceStatus\x12\"\n\x06models\x18\x06 \x03(\x0b\x32\x12.kindling.v1.Model\x12)\n\testimates\x18\x07 \x01(\x0b\x32\x16.kindling.v1.Estimates\"\xcb\x01\n\nNodeStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12&\n\x05tiers\x18\x03 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12+\n\x07workers\x18\x04 \x03(\x0b\x32\x1a.kindling.v1.WorkerSummary\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12-\n\x08prefetch\x18\x06 \x01(\x0b\x32\x1b.kindling.v1.PrefetchCounts\"q\n\x0ePrefetchCounts\x12\x18\n\x10prefetched_bytes\x18\x01 \x01(\x04\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x11\n\thit_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06misses\x18\x04 \x01(\x04\x12\x14\n\x0cwasted_bytes\x18\x05 \x01(\x04\"\xda\x01\n\nTierStatus\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x04 \x01(\x04\x12\"\n\x1a\x62\x61ndwidth_bytes_per_second\x18\x05 \x01(\x01\x12\x0f\n\x07\x62\x61\x63king\x18\x06 \x01(\t\x12\x34\n\x0b\x63heckpoints\x18\x07 \x03(\x0b\x32\x1f.kindling.v1.ResidentCheckpoint\"U\n\x12ResidentCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x10\n\x08verified\x18\x04 \x01(\x08\"\x81\x01\n\rWorkerSummary\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\r\x12-\n\x06parked\x18\x05 \x03(\x0b\x32\x1d.kindling.v1.ParkedCheckpoint\"1\n\x10ParkedCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xf2\x01\n\x0eInstanceStatus\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x13\n\x0bgenerations\x18\x05 \x01(\r\x12\x19\n\x11\x65stimated_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fstartup_seconds\x18\x07 \x01(\x01\x12\x1f\n\x04\x66rom\x18\x08 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x14\n\x0cidle_seconds\x18\t \x01(\x01\"\xc4\x01\n\tEstimates\x12/\n\tqualities\x18\x01 \x03(\x0b\x32\x1c.kindling.v1.EstimateQuality\x12(\n\x05links\x18\x02 \x03(\x0b\x32\x19.kindling.v1.LinkEstimate\x12(\n\x05inits\x18\x03 \x03(\x0b\x32\x19.kindling.v1.InitEstimate\x12\x32\n\nmigrations\x18\x04 \x03(\x0b\x32\x1e.kindling.v1.MigrationEstimate\"\xd1\x01\n\x0f\x45stimateQuality\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.kindling.v1.EstimateKind\x12\x1f\n\x04\x66rom\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x14\n\x0cmedian_error\x18\x05 \x01(\x01\x12\x11\n\tp90_error\x18\x06 \x01(\x01\x12+\n\thistogram\x18\x07 \x03(\x0b\x32\x18.kindling.v1.ErrorBucket\"1\n\x0b\x45rrorBucket\x12\x13\n\x0bupper_bound\x18\x01 \x01(\x01\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x8c\x01\n\x0cLinkEstimate\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x1f\n\x04tier\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12!\n\x19measured_bytes_per_second\x18\x03 \x01(\x01\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x01\x12\r\n\x05loads\x18\x05 \x01(\r\"T\n\x0cInitEstimate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06starts\x18\x04 \x01(\r\"\x98\x01\n\x11MigrationEstimate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x19\n\x11seconds_per_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x62\x61se_seconds\x18\x04 \x01(\x01\x12\x19\n\x11generation_tokens\x18\x05 \x01(\x01\x12\x12\n\nmigrations\x18\x06 \x01(\r*\xa3\x01\n\x0eMigrationStage\x12\x1f\n\x1bMIGRATION_STAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MIGRATION_STAGE_STARTING\x10\x01\x12\x1a\n\x16MIGRATION_STAGE_MOVING\x10\x02\x12\x1c\n\x18MIGRATION_STAGE_STOPPING\x10\x03\x12\x18\n\x14MIGRATION_STAGE_DONE\x10\x04*\x83\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17INSTANCE_STATE_STARTING\x10\x01\x12\x18\n\x14INSTANCE_STATE_READY\x10\x02\x12\x1b\n\x17INSTANCE_STATE_STOPPING\x10\x03*\x95\x01\n\x0c\x45stimateKind\x12\x1d\n\x19\x45STIMATE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45STIMATE_KIND_STARTUP\x10\x01\x12\x16\n\x12\x45STIMATE_KIND_LOAD\x10\x02\x12\x16\n\x12\x45STIMATE_KIND_INIT\x10\x03\x12\x1b\n\x17\x45STIMATE_KIND_MIGRATION\x10\x04\x32\xe8\x02\n\x0e\x43lusterService\x12_\n\x10GetClusterStatus\x12$.kindling.v1.GetClusterStatusRequest\x1a%.kindling.v1.GetClusterStatusResponse\x12U\n\x0cMigrateModel\x12 .kindling.v1.MigrateModelRequest\x1a!.kindling.v1.MigrateModelResponse0\x01\x12L\n\tDrainNode\x12\x1d.kindling.v1.DrainNodeRequest\x1a\x1e.kindling.v1.DrainNodeResponse0\x01\x12P\n\x0bUndrainNode\x12\x1f.kindling.v1.UndrainNodeRequest\x1a .kindling.v1.UndrainNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MIGRATIONSTAGE']._serialized_start=2748
-  _globals['_MIGRATIONSTAGE']._serialized_end=2911
-  _globals['_INSTANCESTATE']._serialized_start=2914
-  _globals['_INSTANCESTATE']._serialized_end=3045
-  _globals['_ESTIMATEKIND']._serialized_start=3048
-  _globals['_ESTIMATEKIND']._serialized_end=3197
+  _globals['_MIGRATIONSTAGE']._serialized_start=2910
+  _globals['_MIGRATIONSTAGE']._serialized_end=3073
+  _globals['_INSTANCESTATE']._serialized_start=3076
+  _globals['_INSTANCESTATE']._serialized_end=3207
+  _globals['_ESTIMATEKIND']._serialized_start=3210
+  _globals['_ESTIMATEKIND']._serialized_end=3359
   _globals['_MIGRATEMODELREQUEST']._serialized_start=130
   _globals['_MIGRATEMODELREQUEST']._serialized_end=212
   _globals['_MIGRATEMODELRESPONSE']._serialized_start=214
@@ -59,29 +59,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCLUSTERSTATUSRESPONSE']._serialized_start=718
   _globals['_GETCLUSTERSTATUSRESPONSE']._serialized_end=1004
   _globals['_NODESTATUS']._serialized_start=1007
-  _globals['_NODESTATUS']._serialized_end=1163
-  _globals['_TIERSTATUS']._serialized_start=1166
-  _globals['_TIERSTATUS']._serialized_end=1384
-  _globals['_RESIDENTCHECKPOINT']._serialized_start=1386
-  _globals['_RESIDENTCHECKPOINT']._serialized_end=1471
-  _globals['_WORKERSUMMARY']._serialized_start=1474
-  _globals['_WORKERSUMMARY']._serialized_end=1603
-  _globals['_PARKEDCHECKPOINT']._serialized_start=1605
-  _globals['_PARKEDCHECKPOINT']._serialized_end=1654
-  _globals['_INSTANCESTATUS']._serialized_start=1657
-  _globals['_INSTANCESTATUS']._serialized_end=1899
-  _globals['_ESTIMATES']._serialized_start=1902
-  _globals['_ESTIMATES']._serialized_end=2098
-  _globals['_ESTIMATEQUALITY']._serialized_start=2101
-  _globals['_ESTIMATEQUALITY']._serialized_end=2310
-  _globals['_ERRORBUCKET']._serialized_start=2312
-  _globals['_ERRORBUCKET']._serialized_end=2361
-  _globals['_LINKESTIMATE']._serialized_start=2364
-  _globals['_LINKESTIMATE']._serialized_end=2504
-  _globals['_INITESTIMATE']._serialized_start=2506
-  _globals['_INITESTIMATE']._serialized_end=2590
-  _globals['_MIGRATIONESTIMATE']._serialized_start=2593
-  _globals['_MIGRATIONESTIMATE']._serialized_end=2745
-  _globals['_CLUSTERSERVICE']._serialized_start=3200
-  _globals['_CLUSTERSERVICE']._serialized_end=3560
+  _globals['_NODESTATUS']._serialized_end=1210
+  _globals['_PREFETCHCOUNTS']._serialized_start=1212
+  _globals['_PREFETCHCOUNTS']._serialized_end=1325
+  _globals['_TIERSTATUS']._serialized_start=1328
+  _globals['_TIERSTATUS']._serialized_end=1546
+  _globals['_RESIDENTCHECKPOINT']._serialized_start=1548
+  _globals['_RESIDENTCHECKPOINT']._serialized_end=1633
+  _globals['_WORKERSUMMARY']._serialized_start=1636
+  _globals['_WORKERSUMMARY']._serialized_end=1765
+  _globals['_PARKEDCHECKPOINT']._serialized_start=1767
+  _globals['_PARKEDCHECKPOINT']._serialized_end=1816
+  _globals['_INSTANCESTATUS']._serialized_start=1819
+  _globals['_INSTANCESTATUS']._serialized_end=2061
+  _globals['_ESTIMATES']._serialized_start=2064
+  _globals['_ESTIMATES']._serialized_end=2260
+  _globals['_ESTIMATEQUALITY']._serialized_start=2263
+  _globals['_ESTIMATEQUALITY']._serialized_end=2472
+  _globals['_ERRORBUCKET']._serialized_start=2474
+  _globals['_ERRORBUCKET']._serialized_end=2523
+  _globals['_LINKESTIMATE']._serialized_start=2526
+  _globals['_LINKESTIMATE']._serialized_end=2666
+  _globals['_INITESTIMATE']._serialized_start=2668
+  _globals['_INITESTIMATE']._serialized_end=2752
+  _globals['_MIGRATIONESTIMATE']._serialized_start=2755
+  _globals['_MIGRATIONESTIMATE']._serialized_end=2907
+  _globals['_CLUSTERSERVICE']._serialized_start=3362
+  _globals['_CLUSTERSERVICE']._serialized_end=3722
 # @@protoc_insertion_point(module_scope)

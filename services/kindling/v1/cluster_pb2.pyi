@@ -394,6 +394,7 @@ class NodeStatus(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    PREFETCH_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node's id."""
     storage_address: _builtins.str
@@ -408,6 +409,10 @@ class NodeStatus(_message.Message):
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerSummary]:
         """Its workers, by id."""
 
+    @_builtins.property
+    def prefetch(self) -> Global___PrefetchCounts:
+        """What became of what was prefetched to its DRAM; absent if the node did not say."""
+
     def __init__(
         self,
         *,
@@ -416,14 +421,53 @@ class NodeStatus(_message.Message):
         tiers: _abc.Iterable[Global___TierStatus] | None = ...,
         workers: _abc.Iterable[Global___WorkerSummary] | None = ...,
         drained: _builtins.bool = ...,
+        prefetch: Global___PrefetchCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "node_id", b"node_id", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "node_id", b"node_id", "prefetch", b"prefetch", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
+
+@_typing.final
+class PrefetchCounts(_message.Message):
+    """What became of the chunks that were prefetched, since the storage manager started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    HIT_BYTES_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    WASTED_BYTES_FIELD_NUMBER: _builtins.int
+    prefetched_bytes: _builtins.int
+    """Bytes that were brought."""
+    hits: _builtins.int
+    """How often a checkpoint was opened that had some of them."""
+    hit_bytes: _builtins.int
+    """Bytes that were there when their checkpoint was opened."""
+    misses: _builtins.int
+    """How often the last of them was dropped from a checkpoint that had not been opened since."""
+    wasted_bytes: _builtins.int
+    """Bytes that were dropped unused."""
+    def __init__(
+        self,
+        *,
+        prefetched_bytes: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        hit_bytes: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        wasted_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hit_bytes", b"hit_bytes", "hits", b"hits", "misses", b"misses", "prefetched_bytes", b"prefetched_bytes", "wasted_bytes", b"wasted_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefetchCounts: _TypeAlias = PrefetchCounts  # noqa: Y015
 
 @_typing.final
 class TierStatus(_message.Message):

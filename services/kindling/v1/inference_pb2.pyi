@@ -59,22 +59,28 @@ class StartInstanceRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CHECKPOINT_DIGEST_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id, chosen by the scheduler."""
     model: _builtins.str
     """The model's name, for people."""
     checkpoint_digest: _builtins.str
     """The checkpoint to run."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A worker that has
+    heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         model: _builtins.str = ...,
         checkpoint_digest: _builtins.str = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "instance_id", b"instance_id", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "instance_id", b"instance_id", "leader_revision", b"leader_revision", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,8 +126,13 @@ class StopInstanceRequest(_message.Message):
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     GRACE_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id; an unknown one is stopped already."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A worker that has
+    heard of a later leader refuses with LEADER_DEPOSED.
+    """
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
         """How long running generations may take to end; absent means as long as they need."""
@@ -131,10 +142,11 @@ class StopInstanceRequest(_message.Message):
         *,
         instance_id: _builtins.str = ...,
         grace: _duration_pb2.Duration | None = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "instance_id", b"instance_id", "leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,12 +175,19 @@ class WatchWorkerRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A worker that has
+    heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
+        *,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,22 +606,28 @@ class MigrateInstanceRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     TARGET_ADDRESS_FIELD_NUMBER: _builtins.int
     TARGET_INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance that they run in."""
     target_address: _builtins.str
     """Where the other worker listens, `host:port`."""
     target_instance_id: _builtins.str
     """The instance there: ready, and of the same checkpoint."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A worker that has
+    heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         target_address: _builtins.str = ...,
         target_instance_id: _builtins.str = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "target_address", b"target_address", "target_instance_id", b"target_instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "leader_revision", b"leader_revision", "target_address", b"target_address", "target_instance_id", b"target_instance_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

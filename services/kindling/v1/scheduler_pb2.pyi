@@ -136,7 +136,7 @@ class Queued(_message.Message):
 
     AHEAD_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
-    """Requests of the same model ahead of this one."""
+    """Requests of the same model that waited when this one came. They are ahead of it, unless it is its tenant's turn."""
     def __init__(
         self,
         *,

@@ -98,6 +98,7 @@ class WorkerRecord(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     INIT_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's id: `node/worker`."""
     node_id: _builtins.str
@@ -110,6 +111,8 @@ class WorkerRecord(_message.Message):
     """Instances it can run at once."""
     init_seconds: _builtins.float
     """Seconds that building a small model took when the worker started: what a start costs at least. 0 if not measured."""
+    memory_bytes: _builtins.int
+    """Bytes of weights that its device can hold; 0 if that is not known, and nothing is refused then."""
     def __init__(
         self,
         *,
@@ -119,10 +122,11 @@ class WorkerRecord(_message.Message):
         device: _builtins.str = ...,
         slots: _builtins.int = ...,
         init_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "init_seconds", b"init_seconds", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "init_seconds", b"init_seconds", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "slots", b"slots", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,3 +375,101 @@ class LeaderRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaderRecord: _TypeAlias = LeaderRecord  # noqa: Y015
+
+@_typing.final
+class RetirementRecord(_message.Message):
+    """`retirements/DIGEST`, written by the leader with the deletion of the last model that had the checkpoint, and deleted
+    when the checkpoint is gone from the remote store and the nodes, or has a model again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is to go."""
+
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetirementRecord: _TypeAlias = RetirementRecord  # noqa: Y015
+
+@_typing.final
+class RequestRecord(_message.Message):
+    """`requests/ID`, written by the leader with the mutation that it answers. The latest are kept, so that asking again gets
+    the same answer, whoever leads then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    DEPLOYED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The id that the client gave the mutation."""
+    model_name: _builtins.str
+    """The model it was about."""
+    @_builtins.property
+    def deployed(self) -> _model_pb2.Model:
+        """The model as it was deployed; absent if it was deleted."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was answered."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model_name: _builtins.str = ...,
+        deployed: _model_pb2.Model | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deployed", b"deployed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deployed", b"deployed", "model_name", b"model_name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestRecord: _TypeAlias = RequestRecord  # noqa: Y015
+
+@_typing.final
+class LastWriteRecord(_message.Message):
+    """`last_write`, written by the leader with everything it writes: a write that arrives after a later one finds another
+    record than it expects, and changes nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    leader_revision: _builtins.int
+    """The revision at which the leader was elected."""
+    number: _builtins.int
+    """Which of its writes this is, counted from 1."""
+    def __init__(
+        self,
+        *,
+        leader_revision: _builtins.int = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_revision", b"leader_revision", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LastWriteRecord: _TypeAlias = LastWriteRecord  # noqa: Y015

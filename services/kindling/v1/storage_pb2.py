@@ -27,13 +27,15 @@ from kindling.v1 import cluster_pb2 as kindling_dot_v1_dot_cluster__pb2
 from kindling.v1 import model_pb2 as kindling_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/storage.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\"W\n\x17ImportCheckpointRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nsource_uri\x18\x02 \x01(\t\x12\x14\n\x0c\x61llow_pickle\x18\x03 \x01(\x08\"\x81\x01\n\x18ImportCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.ImportProgressH\x00\x12+\n\x08imported\x18\x02 \x01(\x0b\x32\x17.kindling.v1.CheckpointH\x00\x42\x07\n\x05\x65vent\"7\n\x15OpenCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"\xdd\x01\n\x16OpenCheckpointResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.kindling.v1.CheckpointOpenedH\x00\x12-\n\x07\x61rrived\x18\x02 \x01(\x0b\x32\x1a.kindling.v1.ChunksArrivedH\x00\x12)\n\x06loaded\x18\x03 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x12/\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CheckpointClosedH\x00\x42\x07\n\x05\x65vent\"\xae\x01\n\x10\x43heckpointOpened\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66iles_directory\x18\x03 \x01(\t\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kindling.v1.SharedMemoryHandle\x12\'\n\x06loaded\x18\x05 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"8\n\x12SharedMemoryHandle\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"Z\n\rChunksArrived\x12\x13\n\x0b\x66irst_chunk\x18\x01 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\r\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier\"\"\n\x10\x43heckpointClosed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"9\n\x15SetLeaseParkedRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06parked\x18\x02 \x01(\x08\"\x18\n\x16SetLeaseParkedResponse\"I\n\x16\x45victCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x04keep\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\"F\n\x17\x45victCheckpointResponse\x12\x15\n\rdropped_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x02 \x01(\x04\")\n\x17\x44\x65leteCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCheckpointResponse\",\n\x1aReadCheckpointFilesRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x1bReadCheckpointFilesResponse\x12#\n\x04part\x18\x01 \x01(\x0b\x32\x15.kindling.v1.FilePart\"O\n\x17VerifyCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\x14\n\x0c\x63heck_remote\x18\x03 \x01(\x08\"\x83\x01\n\x18VerifyCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.VerifyProgressH\x00\x12-\n\x08verified\x18\x02 \x01(\x0b\x32\x19.kindling.v1.VerifyReportH\x00\x42\x07\n\x05\x65vent\"\x19\n\x17GetStorageStatusRequest\"}\n\x18GetStorageStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12&\n\x05tiers\x18\x02 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12(\n\x06leases\x18\x03 \x03(\x0b\x32\x18.kindling.v1.LeaseStatus\"O\n\x0bLeaseStatus\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06parked\x18\x04 \x01(\x08\x32\x9a\x06\n\x0eStorageService\x12\x61\n\x10ImportCheckpoint\x12$.kindling.v1.ImportCheckpointRequest\x1a%.kindling.v1.ImportCheckpointResponse0\x01\x12[\n\x0eOpenCheckpoint\x12\".kindling.v1.OpenCheckpointRequest\x1a#.kindling.v1.OpenCheckpointResponse0\x01\x12Y\n\x0eSetLeaseParked\x12\".kindling.v1.SetLeaseParkedRequest\x1a#.kindling.v1.SetLeaseParkedResponse\x12\\\n\x0f\x45victCheckpoint\x12#.kindling.v1.EvictCheckpointRequest\x1a$.kindling.v1.EvictCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.kindling.v1.DeleteCheckpointRequest\x1a%.kindling.v1.DeleteCheckpointResponse\x12j\n\x13ReadCheckpointFiles\x12\'.kindling.v1.ReadCheckpointFilesRequest\x1a(.kindling.v1.ReadCheckpointFilesResponse0\x01\x12\x61\n\x10VerifyCheckpoint\x12$.kindling.v1.VerifyCheckpointRequest\x1a%.kindling.v1.VerifyCheckpointResponse0\x01\x12_\n\x10GetStorageStatus\x12$.kindling.v1.GetStorageStatusRequest\x1a%.kindling.v1.GetStorageStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/storage.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\"W\n\x17ImportCheckpointRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nsource_uri\x18\x02 \x01(\t\x12\x14\n\x0c\x61llow_pickle\x18\x03 \x01(\x08\"\x81\x01\n\x18ImportCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.ImportProgressH\x00\x12+\n\x08imported\x18\x02 \x01(\x0b\x32\x17.kindling.v1.CheckpointH\x00\x42\x07\n\x05\x65vent\"7\n\x15OpenCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"\xdd\x01\n\x16OpenCheckpointResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.kindling.v1.CheckpointOpenedH\x00\x12-\n\x07\x61rrived\x18\x02 \x01(\x0b\x32\x1a.kindling.v1.ChunksArrivedH\x00\x12)\n\x06loaded\x18\x03 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x12/\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CheckpointClosedH\x00\x42\x07\n\x05\x65vent\"\xae\x01\n\x10\x43heckpointOpened\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66iles_directory\x18\x03 \x01(\t\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kindling.v1.SharedMemoryHandle\x12\'\n\x06loaded\x18\x05 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"8\n\x12SharedMemoryHandle\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"Z\n\rChunksArrived\x12\x13\n\x0b\x66irst_chunk\x18\x01 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\r\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier\"\"\n\x10\x43heckpointClosed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"9\n\x15SetLeaseParkedRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06parked\x18\x02 \x01(\x08\"\x18\n\x16SetLeaseParkedResponse\"\x8f\x01\n\x19PrefetchCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nhead_bytes\x18\x02 \x01(\x04\x12\x18\n\x10\x62ytes_per_second\x18\x03 \x01(\x01\x12\x1a\n\x12unused_limit_bytes\x18\x04 \x01(\x04\x12\x18\n\x10give_way_digests\x18\x05 \x03(\t\"e\n\x1aPrefetchCheckpointResponse\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x1c.kindling.v1.PrefetchOutcome\x12\x18\n\x10prefetched_bytes\x18\x02 \x01(\x04\"I\n\x16\x45victCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x04keep\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\"F\n\x17\x45victCheckpointResponse\x12\x15\n\rdropped_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x02 \x01(\x04\")\n\x17\x44\x65leteCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCheckpointResponse\",\n\x1aReadCheckpointFilesRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x1bReadCheckpointFilesResponse\x12#\n\x04part\x18\x01 \x01(\x0b\x32\x15.kindling.v1.FilePart\"O\n\x17VerifyCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\x14\n\x0c\x63heck_remote\x18\x03 \x01(\x08\"\x83\x01\n\x18VerifyCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.VerifyProgressH\x00\x12-\n\x08verified\x18\x02 \x01(\x0b\x32\x19.kindling.v1.VerifyReportH\x00\x42\x07\n\x05\x65vent\"\x19\n\x17GetStorageStatusRequest\"\xac\x01\n\x18GetStorageStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12&\n\x05tiers\x18\x02 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12(\n\x06leases\x18\x03 \x03(\x0b\x32\x18.kindling.v1.LeaseStatus\x12-\n\x08prefetch\x18\x04 \x01(\x0b\x32\x1b.kindling.v1.PrefetchCounts\"O\n\x0bLeaseStatus\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06parked\x18\x04 \x01(\x08*\xa8\x01\n\x0fPrefetchOutcome\x12 \n\x1cPREFETCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15PREFETCH_OUTCOME_DONE\x10\x01\x12\x1c\n\x18PREFETCH_OUTCOME_YIELDED\x10\x02\x12\x1c\n\x18PREFETCH_OUTCOME_NO_ROOM\x10\x03\x12\x1c\n\x18PREFETCH_OUTCOME_NO_COPY\x10\x04\x32\x81\x07\n\x0eStorageService\x12\x61\n\x10ImportCheckpoint\x12$.kindling.v1.ImportCheckpointRequest\x1a%.kindling.v1.ImportCheckpointResponse0\x01\x12[\n\x0eOpenCheckpoint\x12\".kindling.v1.OpenCheckpointRequest\x1a#.kindling.v1.OpenCheckpointResponse0\x01\x12Y\n\x0eSetLeaseParked\x12\".kindling.v1.SetLeaseParkedRequest\x1a#.kindling.v1.SetLeaseParkedResponse\x12\x65\n\x12PrefetchCheckpoint\x12&.kindling.v1.PrefetchCheckpointRequest\x1a\'.kindling.v1.PrefetchCheckpointResponse\x12\\\n\x0f\x45victCheckpoint\x12#.kindling.v1.EvictCheckpointRequest\x1a$.kindling.v1.EvictCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.kindling.v1.DeleteCheckpointRequest\x1a%.kindling.v1.DeleteCheckpointResponse\x12j\n\x13ReadCheckpointFiles\x12\'.kindling.v1.ReadCheckpointFilesRequest\x1a(.kindling.v1.ReadCheckpointFilesResponse0\x01\x12\x61\n\x10VerifyCheckpoint\x12$.kindling.v1.VerifyCheckpointRequest\x1a%.kindling.v1.VerifyCheckpointResponse0\x01\x12_\n\x10GetStorageStatus\x12$.kindling.v1.GetStorageStatusRequest\x1a%.kindling.v1.GetStorageStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PREFETCHOUTCOME']._serialized_start=2154
+  _globals['_PREFETCHOUTCOME']._serialized_end=2322
   _globals['_IMPORTCHECKPOINTREQUEST']._serialized_start=124
   _globals['_IMPORTCHECKPOINTREQUEST']._serialized_end=211
   _globals['_IMPORTCHECKPOINTRESPONSE']._serialized_start=214
@@ -54,28 +56,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLEASEPARKEDREQUEST']._serialized_end=1046
   _globals['_SETLEASEPARKEDRESPONSE']._serialized_start=1048
   _globals['_SETLEASEPARKEDRESPONSE']._serialized_end=1072
-  _globals['_EVICTCHECKPOINTREQUEST']._serialized_start=1074
-  _globals['_EVICTCHECKPOINTREQUEST']._serialized_end=1147
-  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_start=1149
-  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_end=1219
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=1221
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=1262
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=1264
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=1290
-  _globals['_READCHECKPOINTFILESREQUEST']._serialized_start=1292
-  _globals['_READCHECKPOINTFILESREQUEST']._serialized_end=1336
-  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_start=1338
-  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_end=1404
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=1406
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=1485
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=1488
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=1619
-  _globals['_GETSTORAGESTATUSREQUEST']._serialized_start=1621
-  _globals['_GETSTORAGESTATUSREQUEST']._serialized_end=1646
-  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_start=1648
-  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_end=1773
-  _globals['_LEASESTATUS']._serialized_start=1775
-  _globals['_LEASESTATUS']._serialized_end=1854
-  _globals['_STORAGESERVICE']._serialized_start=1857
-  _globals['_STORAGESERVICE']._serialized_end=2651
+  _globals['_PREFETCHCHECKPOINTREQUEST']._serialized_start=1075
+  _globals['_PREFETCHCHECKPOINTREQUEST']._serialized_end=1218
+  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_start=1220
+  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_end=1321
+  _globals['_EVICTCHECKPOINTREQUEST']._serialized_start=1323
+  _globals['_EVICTCHECKPOINTREQUEST']._serialized_end=1396
+  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_start=1398
+  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_end=1468
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=1470
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=1511
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=1513
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=1539
+  _globals['_READCHECKPOINTFILESREQUEST']._serialized_start=1541
+  _globals['_READCHECKPOINTFILESREQUEST']._serialized_end=1585
+  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_start=1587
+  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_end=1653
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=1655
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=1734
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=1737
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=1868
+  _globals['_GETSTORAGESTATUSREQUEST']._serialized_start=1870
+  _globals['_GETSTORAGESTATUSREQUEST']._serialized_end=1895
+  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_start=1898
+  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_end=2070
+  _globals['_LEASESTATUS']._serialized_start=2072
+  _globals['_LEASESTATUS']._serialized_end=2151
+  _globals['_STORAGESERVICE']._serialized_start=2325
+  _globals['_STORAGESERVICE']._serialized_end=3222
 # @@protoc_insertion_point(module_scope)

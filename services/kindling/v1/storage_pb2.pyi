@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import checkpoint_pb2 as _checkpoint_pb2
 from kindling.v1 import cluster_pb2 as _cluster_pb2
 from kindling.v1 import model_pb2 as _model_pb2
@@ -20,6 +21,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PrefetchOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrefetchOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PrefetchOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PREFETCH_OUTCOME_UNSPECIFIED: _PrefetchOutcome.ValueType  # 0
+    """Not said."""
+    PREFETCH_OUTCOME_DONE: _PrefetchOutcome.ValueType  # 1
+    """What was asked for is in DRAM."""
+    PREFETCH_OUTCOME_YIELDED: _PrefetchOutcome.ValueType  # 2
+    """Something was opened here, another prefetch runs, or somebody dropped the checkpoint meanwhile."""
+    PREFETCH_OUTCOME_NO_ROOM: _PrefetchOutcome.ValueType  # 3
+    """There was no more memory that it might use."""
+    PREFETCH_OUTCOME_NO_COPY: _PrefetchOutcome.ValueType  # 4
+    """The SSD has no copy of the checkpoint that can be read."""
+
+class PrefetchOutcome(_PrefetchOutcome, metaclass=_PrefetchOutcomeEnumTypeWrapper):
+    """How a prefetch ended."""
+
+PREFETCH_OUTCOME_UNSPECIFIED: PrefetchOutcome.ValueType  # 0
+"""Not said."""
+PREFETCH_OUTCOME_DONE: PrefetchOutcome.ValueType  # 1
+"""What was asked for is in DRAM."""
+PREFETCH_OUTCOME_YIELDED: PrefetchOutcome.ValueType  # 2
+"""Something was opened here, another prefetch runs, or somebody dropped the checkpoint meanwhile."""
+PREFETCH_OUTCOME_NO_ROOM: PrefetchOutcome.ValueType  # 3
+"""There was no more memory that it might use."""
+PREFETCH_OUTCOME_NO_COPY: PrefetchOutcome.ValueType  # 4
+"""The SSD has no copy of the checkpoint that can be read."""
+Global___PrefetchOutcome: _TypeAlias = PrefetchOutcome  # noqa: Y015
 
 @_typing.final
 class ImportCheckpointRequest(_message.Message):
@@ -318,6 +351,72 @@ class SetLeaseParkedResponse(_message.Message):
 Global___SetLeaseParkedResponse: _TypeAlias = SetLeaseParkedResponse  # noqa: Y015
 
 @_typing.final
+class PrefetchCheckpointRequest(_message.Message):
+    """Asks for the head of a checkpoint in DRAM. Only free memory is used, and that of the checkpoints named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    HEAD_BYTES_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    UNUSED_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    GIVE_WAY_DIGESTS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The checkpoint's digest."""
+    head_bytes: _builtins.int
+    """How much of it is wanted, from its first byte on; rounded up to whole chunks."""
+    bytes_per_second: _builtins.float
+    """How fast it may be read at most; 0: as fast as the disk does."""
+    unused_limit_bytes: _builtins.int
+    """Bytes in DRAM that may be there by prefetching without having been used since, of all checkpoints together."""
+    @_builtins.property
+    def give_way_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail."""
+
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        head_bytes: _builtins.int = ...,
+        bytes_per_second: _builtins.float = ...,
+        unused_limit_bytes: _builtins.int = ...,
+        give_way_digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "head_bytes", b"head_bytes", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefetchCheckpointRequest: _TypeAlias = PrefetchCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class PrefetchCheckpointResponse(_message.Message):
+    """The prefetch is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PREFETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    outcome: Global___PrefetchOutcome.ValueType
+    """Why."""
+    prefetched_bytes: _builtins.int
+    """Bytes that it brought."""
+    def __init__(
+        self,
+        *,
+        outcome: Global___PrefetchOutcome.ValueType = ...,
+        prefetched_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "prefetched_bytes", b"prefetched_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefetchCheckpointResponse: _TypeAlias = PrefetchCheckpointResponse  # noqa: Y015
+
+@_typing.final
 class EvictCheckpointRequest(_message.Message):
     """Asks to drop chunks."""
 
@@ -544,6 +643,7 @@ class GetStorageStatusResponse(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    PREFETCH_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node's id."""
     @_builtins.property
@@ -554,16 +654,21 @@ class GetStorageStatusResponse(_message.Message):
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
         """Leases held now."""
 
+    @_builtins.property
+    def prefetch(self) -> _cluster_pb2.PrefetchCounts:
+        """What became of what was prefetched."""
+
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         tiers: _abc.Iterable[_cluster_pb2.TierStatus] | None = ...,
         leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
+        prefetch: _cluster_pb2.PrefetchCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "node_id", b"node_id", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "node_id", b"node_id", "prefetch", b"prefetch", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

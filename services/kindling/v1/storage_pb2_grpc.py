@@ -50,6 +50,11 @@ class StorageServiceStub:
                 request_serializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.FromString,
                 _registered_method=True)
+        self.PrefetchCheckpoint = channel.unary_unary(
+                '/kindling.v1.StorageService/PrefetchCheckpoint',
+                request_serializer=kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointResponse.FromString,
+                _registered_method=True)
         self.EvictCheckpoint = channel.unary_unary(
                 '/kindling.v1.StorageService/EvictCheckpoint',
                 request_serializer=kindling_dot_v1_dot_storage__pb2.EvictCheckpointRequest.SerializeToString,
@@ -101,6 +106,14 @@ class StorageServiceServicer:
         chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
         ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
         firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrefetchCheckpoint(self, request, context):
+        """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
+        really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +173,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.SetLeaseParked,
                     request_deserializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.SerializeToString,
+            ),
+            'PrefetchCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrefetchCheckpoint,
+                    request_deserializer=kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointResponse.SerializeToString,
             ),
             'EvictCheckpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.EvictCheckpoint,
@@ -269,6 +287,33 @@ class StorageService:
             '/kindling.v1.StorageService/SetLeaseParked',
             kindling_dot_v1_dot_storage__pb2.SetLeaseParkedRequest.SerializeToString,
             kindling_dot_v1_dot_storage__pb2.SetLeaseParkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrefetchCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kindling.v1.StorageService/PrefetchCheckpoint',
+            kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointRequest.SerializeToString,
+            kindling_dot_v1_dot_storage__pb2.PrefetchCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

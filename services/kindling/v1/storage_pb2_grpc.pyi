@@ -45,6 +45,10 @@ class StorageServiceStub:
     ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
     firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
     """
+    PrefetchCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PrefetchCheckpointRequest, _storage_pb2.PrefetchCheckpointResponse]
+    """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
+    really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
+    """
     EvictCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]
     """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
     leases pin stay and are reported.
@@ -76,6 +80,10 @@ class StorageServiceAsyncStub(StorageServiceStub):
     chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
     ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
     firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+    """
+    PrefetchCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.PrefetchCheckpointRequest, _storage_pb2.PrefetchCheckpointResponse]  # type: ignore[assignment]
+    """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
+    really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
     """
     EvictCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]  # type: ignore[assignment]
     """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
@@ -123,6 +131,16 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         chunks of a checkpoint whose leases are all parked count as evictable: when their room is needed the storage manager
         ends the leases with `closed`, and expects the holders to let the memory go and to cancel the call. Making a lease
         firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
+        """
+
+    @_abc_1.abstractmethod
+    def PrefetchCheckpoint(
+        self,
+        request: _storage_pb2.PrefetchCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.PrefetchCheckpointResponse, _abc.Awaitable[_storage_pb2.PrefetchCheckpointResponse]]:
+        """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
+        really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
         """
 
     @_abc_1.abstractmethod

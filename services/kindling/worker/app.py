@@ -12,7 +12,7 @@ from kindling.platform.process import Shutdown, exempt_from_collection
 from kindling.platform.rpc.channel import open_channel
 from kindling.platform.rpc.server import RpcServer
 from kindling.v1 import inference_pb2_grpc, state_pb2
-from kindling.worker.adapters.devices import default_parked_bytes
+from kindling.worker.adapters.devices import default_parked_bytes, memory_bytes
 from kindling.worker.adapters.engine_factory import FakeEngineFactory, FakeEngineOptions
 from kindling.worker.adapters.no_storage import NoStorage
 from kindling.worker.adapters.peer_worker import PeerWorkers
@@ -121,4 +121,5 @@ def _record(settings: WorkerSettings, server: RpcServer, init_seconds: float) ->
         device=settings.device,
         slots=settings.slots,
         init_seconds=init_seconds,
+        memory_bytes=memory_bytes(settings.device) if settings.memory_bytes is None else settings.memory_bytes,
     )

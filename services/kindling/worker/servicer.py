@@ -11,6 +11,7 @@ from kindling.platform.errors import InvalidArgumentError, KindlingError
 from kindling.v1 import inference_pb2, inference_pb2_grpc
 from kindling.worker import convert, convert_migration
 from kindling.worker.domain.generation import Alive, Finished, Migrated, Token
+from kindling.worker.domain.leader import KnownLeader
 from kindling.worker.instances import Instances
 from kindling.worker.migrations import Migrations
 from kindling.worker.receive import Message
@@ -27,11 +28,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._worker_id = worker_id
         self._instances = instances
         self._migrations = migrations
+        self._leader = KnownLeader()
 
     async def StartInstance(
         self, request: inference_pb2.StartInstanceRequest, _context: Context
     ) -> AsyncIterator[inference_pb2.StartInstanceResponse]:
         """Start an instance or join its start."""
+        self._leader.heed(request.leader_revision)
         _require("instance_id", request.instance_id)
         _require("checkpoint_digest", request.checkpoint_digest)
         async for event in self._instances.start(convert.spec_from_wire(request)):
@@ -41,14 +44,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.StopInstanceRequest, _context: Context
     ) -> inference_pb2.StopInstanceResponse:
         """Stop an instance."""
+        self._leader.heed(request.leader_revision)
         grace_seconds = request.grace.ToTimedelta().total_seconds() if request.HasField("grace") else None
         await self._instances.stop(request.instance_id, grace_seconds)
         return inference_pb2.StopInstanceResponse()
 
     async def WatchWorker(
-        self, _request: inference_pb2.WatchWorkerRequest, _context: Context
+        self, request: inference_pb2.WatchWorkerRequest, _context: Context
     ) -> AsyncIterator[inference_pb2.WatchWorkerResponse]:
         """Stream what the worker runs."""
+        self._leader.heed(request.leader_revision)
         async for view in self._instances.watch():
             yield convert.worker_to_wire(self._worker_id, view)
 
@@ -75,6 +80,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.MigrateInstanceRequest, _context: Context
     ) -> AsyncIterator[inference_pb2.MigrateInstanceResponse]:
         """Move an instance's generations to another worker."""
+        self._leader.heed(request.leader_revision)
         _require("target_address", request.target_address)
         _require("target_instance_id", request.target_instance_id)
         outcomes = self._migrations.migrate(request.instance_id, request.target_address, request.target_instance_id)

@@ -45,6 +45,12 @@ class WorkerSettings(ServiceSettings):
         description="make a token's result independent of what else runs, so that a continuation elsewhere is the same "
         "also in bfloat16; slower, and only where a trial at the model's start shows that it holds",
     )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="bytes of weights that the device can hold; 0 means that the scheduler need not mind; default: an "
+        "accelerator's memory, and 0 on a CPU, whose weights stay in the node's chunk pool",
+    )
     parked_models: int = Field(default=4, ge=0, description="stopped models kept ready for their next start")
     parked_bytes: int | None = Field(
         default=None,

@@ -68,7 +68,8 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
         if not self.leads:
             raise UnavailableError("no scheduler leads", reason="NO_LEADER", retry_after_seconds=2)
         worker = cluster_pb2.WorkerSummary(worker_id="node-1/worker-0", address="10.0.0.1:7000")
-        node = cluster_pb2.NodeStatus(node_id="node-1", workers=[worker])
+        counts = cluster_pb2.PrefetchCounts(prefetched_bytes=5 << 20, hits=3, misses=1, wasted_bytes=1 << 20)
+        node = cluster_pb2.NodeStatus(node_id="node-1", workers=[worker], prefetch=counts)
         seen = cluster_pb2.GetClusterStatusResponse(leader_id="scheduler-0", nodes=[node])
         if request.include_estimates:
             init = cluster_pb2.InitEstimate(digest="blake3:abc", device_kind="cpu", seconds=0.5, starts=7)
@@ -179,6 +180,14 @@ def test_status_shows_estimates_when_asked(gateway):
     assert "abc" in result.stdout
     assert "500 ms" in result.stdout
     assert "node-1" not in result.stdout
+
+
+def test_status_shows_what_prefetching_was_good_for_when_asked(gateway):
+    result = runner.invoke(app, ["status", "--prefetch"])
+    assert result.exit_code == 0
+    assert "scheduler-0 leads" in result.stdout
+    assert "75%" in result.stdout
+    assert "10.0.0.1" not in result.stdout
 
 
 def test_a_cluster_that_answers_but_cannot_serve_is_a_failure_and_not_unreachable(gateway):

@@ -36,11 +36,11 @@ async def test_a_standby_takes_over_what_a_killed_leader_had_decided(cluster: Cl
             worker.released.set()
             other.released.set()
             granted = await asking
+            await cluster.until_keys("decisions", lambda names: not names)
 
     starts = worker.start_calls + other.start_calls
     assert starts == [granted.instance_id] * 2, "the same start was carried on: no second instance"
     assert len(worker.instances) + len(other.instances) == 1
-    await cluster.until_keys("decisions", lambda names: not names)
 
 
 async def test_running_generations_survive_a_killed_leader(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ from kindling.platform.etcd_records import residency_key
 from kindling.platform.rpc.channel import open_channel
 from kindling.v1 import checkpoint_pb2, storage_pb2, storage_pb2_grpc
 from support.etcd_server import EtcdServer, running_etcd
-from support.storage_checkpoint import make_checkpoint
+from support.storage_checkpoint import CHUNK_BYTES, make_checkpoint
 from support.storage_node import Place, open_checkpoint
 from support.storage_process import storage_process
 
@@ -36,6 +36,22 @@ async def evict(stub: Any, digest: str) -> int:
     while (answer := await stub.EvictCheckpoint(request)).pinned_bytes:
         pass
     return answer.dropped_bytes
+
+
+async def load(stub: Any, digest: str) -> None:
+    """Load a checkpoint, and return once the lease is seen to have ended."""
+    async with open_checkpoint(stub, digest) as lease:
+        await lease.loaded()
+    while (await stub.GetStorageStatus(storage_pb2.GetStorageStatusRequest())).leases:
+        pass
+
+
+async def until_known(etcd: EtcdClient, key: str, *, there: bool) -> None:
+    """Return once etcd has a record at the key, or none."""
+    async with asyncio.timeout(10):
+        async for _ in etcd.watch_key(key):
+            if (await etcd.get(key) is not None) == there:
+                return
 
 
 async def test_an_eviction_is_answered_when_etcd_knows_of_it(
@@ -65,3 +81,17 @@ async def test_an_eviction_is_answered_all_the_same_while_etcd_is_away(place: Pl
             await lease.loaded()
         async with asyncio.timeout(20):
             assert await evict(stub, manifest.digest) == 2 * manifest.total_bytes
+
+
+async def test_what_made_room_for_another_is_told_too(place: Place, etcd: EtcdClient, etcd_server: EtcdServer) -> None:
+    first, second = (make_checkpoint(place.remote, chunks=6, seed=seed) for seed in (1, 2))
+    # Each tier has room for one of them.
+    room = {"pool_bytes": 6 * CHUNK_BYTES, "cache_bytes": first.total_bytes + CHUNK_BYTES}
+    settings = {"etcd_endpoints": etcd_server.endpoint} | room
+    async with storage_process(place, **settings) as storage, open_channel(storage.address) as channel:
+        stub = storage_pb2_grpc.StorageServiceStub(channel)
+        key = residency_key(PREFIX, "node-a", first.digest)
+        await load(stub, first.digest)
+        await until_known(etcd, key, there=True)
+        await load(stub, second.digest)
+        await until_known(etcd, key, there=False)

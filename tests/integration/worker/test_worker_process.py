@@ -23,10 +23,10 @@ from support.worker_with_storage import start_instance
 async def test_a_worker_is_in_the_registry_as_long_as_it_lives(
     etcd_server: EtcdServer, prefix: str, tmp_path: Path
 ) -> None:
-    settings = {"engine": "fake", "name": "w7", "slots": "3"}
+    settings = {"engine": "fake", "name": "w7", "slots": "3", "memory_bytes": "5000"}
     async with worker_process(etcd_server.endpoint, prefix, tmp_path / "log", **settings) as worker:
         assert (worker.record.worker_id, worker.record.node_id) == ("node-a/w7", "node-a")
-        assert (worker.record.device, worker.record.slots) == ("cpu", 3)
+        assert (worker.record.device, worker.record.slots, worker.record.memory_bytes) == ("cpu", 3, 5000)
         async with EtcdClient([etcd_server.endpoint]) as etcd:
             updates = etcd.watch(prefix)
             await anext(updates)

@@ -11,6 +11,10 @@ SIZES = {"a": 3, "b": 5, "c": 9, "d": 20}
 DIGESTS = st.sampled_from(sorted(SIZES))
 
 
+def lengths_of(digest: str) -> tuple[int, ...]:
+    return (10,) * (SIZES[digest] - 1) + (7,)
+
+
 class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -20,8 +24,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(digest=DIGESTS)
     def open(self, digest: str) -> None:
-        lengths = (10,) * (SIZES[digest] - 1) + (7,)
-        self.pool.pin(digest, lengths)
+        self.pool.pin(digest, lengths_of(digest))
+        self.pool.note_use(digest)
         self.pins[digest] += 1
         self.pinned_buffers.setdefault(digest, self.pool.buffers(digest))
 
@@ -54,6 +58,24 @@ class PoolMachine(RuleBasedStateMachine):
         dropped = self.pool.evict(digest)
         assert self.pool.used_bytes == used - dropped
         assert dropped == 0 or not self.pins[digest]
+
+    @rule(digest=DIGESTS, give_way=st.lists(DIGESTS), limit=st.integers(0, 60), arrives=st.booleans())
+    def prefetch(self, digest: str, give_way: list[str], limit: int, arrives: bool) -> None:
+        if self.pins[digest] or self.pool.filled_chunks(digest) == SIZES[digest]:
+            return
+        before = {name: self.pool.filled_chunks(name) for name in SIZES}
+        self.pool.pin(digest, lengths_of(digest))
+        if self.pool.make_prefetch_room(digest, give_way, limit) is not None and arrives:
+            self.pool.mark_prefetched(digest)
+            assert self.pool.unused_bytes <= limit
+        self.pool.unpin(digest)
+        lost = {name for name in SIZES if self.pool.filled_chunks(name) < before[name]}
+        assert lost <= set(give_way) - {digest}
+
+    @invariant()
+    def what_was_prefetched_was_used_or_wasted_or_is_there(self) -> None:
+        tally = self.pool.tally
+        assert tally.prefetched_bytes == tally.hit_bytes + tally.wasted_bytes + self.pool.unused_bytes
 
     @invariant()
     def books_are_right(self) -> None:

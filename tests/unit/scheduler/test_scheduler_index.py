@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,10 @@ def test_watched_collections_tell_of_every_way_to_change_them() -> None:
     there.become([("d", 4)])
     there.clear()
     assert told == ["a", "b", "c", "a", "b", "c", "d", "d"]
+    told.clear()
+    assert there.pop("not there", 7) == 7
+    with pytest.raises(KeyError):
+        there.pop("not there")
     told.clear()
     marks = WatchedSet(told.append)
     marks.add("a")

@@ -83,6 +83,20 @@ def test_a_failed_start_tries_the_other_workers_then_gives_up_with_the_first_err
     assert (refusal.request.generation_id, refusal.error.message) == ("g1", "w0 is too small")
 
 
+def test_a_worker_is_tried_again_if_no_other_ever_has_room() -> None:
+    planner = planner_with(workers=2)
+    planner.view.models["other"] = views.model("other", min_instances=1)
+    (kept,) = planner.plan(0.0).starts
+    views.ready(planner, kept.instance.instance_id, 1.0)
+    ask(planner, "g1", 1.0)
+    (start,) = planner.plan(1.0).starts
+    planner.start_failed(start.instance.instance_id, small("w"), 2.0)
+    assert planner.plan(2.0).starts == []
+    again = planner.next_deadline(2.0)
+    assert again == 12.0
+    assert [one.instance.worker_id for one in planner.plan(again).starts] == [start.instance.worker_id]
+
+
 def test_after_giving_up_requests_fail_at_once_until_the_pause_is_over() -> None:
     planner = planner_with()
     ask(planner, "g1")

@@ -13,7 +13,7 @@ from kindling.scheduler.domain.decisions import (
     WaitReason,
 )
 from kindling.scheduler.domain.policy import Policy
-from kindling.scheduler.domain.values import InstanceState, LoadReport, Migration, Model
+from kindling.scheduler.domain.values import InstanceState, Migration, Model
 from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
 from support.scheduler_views import GB
@@ -36,7 +36,6 @@ def view() -> ClusterView:
 
 
 def decide(view: ClusterView, now: float = 100.0, since: float = 100.0, model: Model = WANTED) -> Decision:
-    view.mature(now)
     view.check_integrity()
     return Policy().decide(view, Need(model, queued=1, since=since), now)
 
@@ -76,14 +75,14 @@ def test_of_two_idle_ones_that_leaves_which_starts_again_sooner(view: ClusterVie
     assert decide(view) == StopInstance("other-1", "the slot is needed by another model")
 
 
-def test_nobody_is_made_to_leave_sooner_than_it_took_to_start(view: ClusterView) -> None:
-    views.put(view, "other-1", OTHER, "near/w0", InstanceState.STARTING)
-    view.workers.pop("far/w0")
-    report = LoadReport(total_seconds=8.0, complete=True)
-    loaded = views.ready_instance(view, "other-1", report, now=100.0)
-    assert loaded.startup_seconds == 8.0
-    assert decide(view, 107.9) == Wait(WaitReason.NO_SLOT)
-    assert decide(view, 108.0) == StopInstance("other-1", "the slot is needed by another model")
+def test_one_that_has_just_started_stays_where_that_costs_more_than_it_saves(view: ClusterView) -> None:
+    """What keeps two models from evicting each other in turn."""
+    views.hold(view, "far", WANTED, ssd=10 * GB)
+    slow = views.model("slow", total_bytes=2 * GB)  # 20 seconds from the remote store
+    view.remove_residency("near", OTHER.checkpoint.digest)
+    views.put(view, "slow-1", slow, "near/w0", now=99.0)
+    assert isinstance(decide(view), StartInstance)
+    assert decide(view, now=200.0) == StopInstance("slow-1", "the slot is needed by another model")
 
 
 def test_a_slot_that_becomes_free_is_counted_on_once(view: ClusterView) -> None:
@@ -135,7 +134,7 @@ def test_the_slot_of_one_that_moves_already_is_counted_on(view: ClusterView) -> 
 
 def test_one_whose_move_has_failed_is_left_alone_for_a_while(view: ClusterView) -> None:
     run_busy(view, "near/w0")
-    view.setbacks.note("other-1", "near/w0", views.trouble())
+    view.setbacks.note("other-1", "near/w0", views.trouble(), 0.0)
     view.setbacks.give_up("other-1", 100.0)
     assert isinstance(decide(view), StartInstance)
     assert isinstance(decide(view, 102.0), MoveInstance)

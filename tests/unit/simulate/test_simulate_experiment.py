@@ -17,6 +17,8 @@ from kindling.simulate.experiment import Setup, Variant, run
 from kindling.simulate.mechanisms import ALL_MECHANISMS
 from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import NodeProfile
+from kindling.simulate.paper_suite import VARIANTS
+from kindling.simulate.paper_tables import GOALS
 from kindling.simulate.policies import PolicyName
 from kindling.simulate.running import Generation
 from kindling.simulate.simulated_cluster import SimulatedCluster
@@ -65,7 +67,7 @@ def test_two_devices_of_a_node_share_one_fetch_and_two_models_take_turns() -> No
 
 
 def test_an_idle_instance_of_another_model_gives_way() -> None:
-    asked = workload((0.0, "a"), (25.0, "b"))
+    asked = workload((0.0, "a"), (15.0, "b"))
     for policy in (PolicyName.FULL, PolicyName.RANDOM):
         assert startups(policy, asked, setup(keep_alive_seconds=100.0)) == [pytest.approx(FROM_SSD)] * 2
 
@@ -171,7 +173,10 @@ def test_the_command_compares_policies_on_a_trace(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--policies", "full,best"], "'best' is none of"),
+        (["--mechanisms", "luck"], "'luck' is none of"),
         (["--lengths", "gsm8k"], "coefficient of variation"),
+        (["--cv", "8", "--rate", "0.001", "--duration", "1"], "No request comes"),
+        (["--rate", "2"], "coefficient of variation"),
         (["--model-profile", "gpt-9"], "knows no model"),
         (["--node-profile", "abacus"], "knows no machine"),
         (["--trace", "nowhere.csv"], "nowhere.csv"),
@@ -181,3 +186,28 @@ def test_bad_options_are_told(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["simulate", *options])
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_the_papers_evaluation_is_run_and_reported(tmp_path: Path) -> None:
+    answer = tmp_path / "out.json"
+    options = ["--suite", "paper", "--rate", "0.5", "--duration", "150", "--seeds", "1"]
+    result = CliRunner().invoke(app, ["simulate", *options, "--json", str(answer)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(answer.read_text())
+    workloads = {(one["workload"], one["model"]) for one in found["cells"]}
+    assert len(workloads) == 6
+    assert len(found["cells"]) == 6 * len(VARIANTS)
+    assert found["ratios"].keys() == {*GOALS}
+    assert "142.8 s" in result.output
+
+
+def test_rates_are_drawn_from_and_a_report_of_one_workload_is_written(tmp_path: Path) -> None:
+    drawn = ["--cv", "4", "--rate", "0.5", "--duration", "120", "--models", "3", "--nodes", "1", "--seeds", "1"]
+    few = ["--policies", "full,always-on", "--mechanisms", "parking"]
+    result = CliRunner().invoke(app, ["simulate", *drawn, *few, "--report", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "report.md").read_text()
+    assert "0.5 requests/s redrawn, CV 4" in text
+    for name in ("startup.png", "cdf.png", "starts.png", "cost.png"):
+        assert name in text
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

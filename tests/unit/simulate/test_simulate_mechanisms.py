@@ -129,3 +129,18 @@ def test_a_generation_that_ends_before_its_target_is_loaded_does_not_move() -> N
     [served] = cluster.served
     assert served.startup_seconds == pytest.approx(FROM_SSD)
     assert cluster.migrations == 1, "the instance did move"
+
+
+def test_what_generates_moves_if_its_device_is_where_another_starts_soonest() -> None:
+    # "a" is in the DRAM of both nodes, "b" in that of the first alone, where "a" generates from 101 on for 30 s.
+    early = workload((0.0, "a"), (0.0, "a"), (40.0, "b")).arrivals
+    late = (Arrival(100.0, "a", 10, 300), Arrival(103.0, "b", 10, 10))
+    asked = Workload("by hand", (*early, *late), ("a", "b"), 1000.0)
+    on = replace(setup(nodes=2), model=QUICK, settings=ModelSettings(keep_alive_seconds=5.0, concurrency_target=1))
+    stays, moves = full(asked, on), full(asked, on, Mechanism.MIGRATION)
+    assert (stays.migrations, moves.migrations) == (0, 1)
+    assert stays.served[-1].startup_seconds == pytest.approx(FROM_SSD)
+    # "a" loads where it goes, its tokens are computed there, and then "b" loads.
+    handover = (10 + 20) / QUICK.prefill_tokens_per_second + HANDOVER_SECONDS
+    assert moves.served[-1].startup_seconds == pytest.approx(2 * FROM_DRAM + handover, abs=0.2)
+    assert moves.served[-2].startup_seconds == pytest.approx(FROM_DRAM + HANDOVER_SECONDS + QUICK.seconds_per_token)

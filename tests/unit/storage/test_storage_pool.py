@@ -74,3 +74,53 @@ def test_growing_needs_a_pin() -> None:
     filled(pool, "a", (10,))
     with pytest.raises(InternalError):
         pool.grow("a", 1)
+
+
+def prefetched(pool: ChunkPool, digest: str, *give_way: str, limit: int = 100) -> bool:
+    """Bring one more chunk, as a prefetch does; false if there is no room."""
+    pool.pin(digest, LENGTHS)
+    buffer = pool.make_prefetch_room(digest, give_way, limit)
+    if buffer is not None:
+        pool.mark_prefetched(digest)
+    pool.unpin(digest)
+    return buffer is not None
+
+
+def test_a_prefetch_takes_what_is_free_and_the_tails_of_those_named_in_their_order() -> None:
+    pool = ChunkPool(9, 10)
+    filled(pool, "a")
+    filled(pool, "b")
+    assert [prefetched(pool, "c", "b", "a") for _ in range(4)] == [True] * 4
+    assert (len(pool.buffers("a")), len(pool.buffers("b")), pool.filled_chunks("c")) == (4, 1, 4)
+    assert not prefetched(pool, "d"), "nobody was named, though much could be evicted"
+
+
+def test_a_prefetch_takes_nothing_that_is_pinned() -> None:
+    pool = ChunkPool(4, 10)
+    filled(pool, "a")
+    pool.pin("a", LENGTHS)
+    assert not prefetched(pool, "b", "a")
+    assert pool.buffers("b") == ()
+
+
+def test_what_is_prefetched_and_unused_stays_within_its_bound() -> None:
+    pool = ChunkPool(8, 10)
+    assert [prefetched(pool, "a", limit=25) for _ in range(3)] == [True, True, False]
+    assert prefetched(pool, "b", "a", limit=25), "one that is named makes room within the bound"
+    assert (pool.filled_chunks("a"), pool.filled_chunks("b"), pool.unused_bytes) == (1, 1, 20)
+
+
+def test_hits_misses_and_waste_are_counted() -> None:
+    pool = ChunkPool(8, 10)
+    for digest in "aab":
+        prefetched(pool, digest)
+    pool.pin("a", LENGTHS)
+    pool.note_use("a")
+    pool.note_use("a")
+    pool.unpin("a")
+    pool.evict("b")
+    tally = pool.tally
+    assert (tally.prefetched_bytes, tally.hits, tally.hit_bytes) == (30, 1, 20)
+    assert (tally.misses, tally.wasted_bytes) == (1, 10)
+    pool.evict("a")
+    assert tally.wasted_bytes == 10, "what was used is not wasted when it goes"

@@ -1,12 +1,11 @@
 """The cluster's records in etcd, written as the leader."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from typing import TypeAlias
 
 from kindling.platform.clock import Clock
-from kindling.platform.errors import AbortedError, DataLossError, UnavailableError
+from kindling.platform.errors import DataLossError
 from kindling.platform.etcd import (
     Delete,
     EtcdClient,
@@ -24,10 +23,16 @@ from kindling.platform.etcd_records import (
     drain_key,
     encode_record,
     instance_key,
+    last_write_key,
     model_key,
+    request_key,
+    retirement_key,
 )
 from kindling.platform.logging import get_logger
+from kindling.scheduler.adapters.ordered_writes import OrderedWrites
 from kindling.scheduler.adapters.records import (
+    answer_from_record,
+    answer_to_record,
     instance_from_record,
     instance_to_record,
     migration_from_record,
@@ -35,15 +40,15 @@ from kindling.scheduler.adapters.records import (
     residency_from_record,
     worker_from_record,
 )
-from kindling.scheduler.domain.values import Drain, Instance, Migration, Model, Node, Residency, Worker
-from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, TopologyChange, WorkerGone
+from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.values import Drain, Instance, Migration, Model, Node, Residency, Retirement, Worker
+from kindling.scheduler.ports import Closing, NodeGone, Records, ResidencyGone, TopologyChange, WorkerGone
 from kindling.scheduler.wire import model_from_wire, model_to_wire, timestamp
 from kindling.v1 import state_pb2
 
 log = get_logger(__name__)
-_PAUSE_SECONDS = 0.2
 Kind: TypeAlias = "state_pb2.DecisionKind.ValueType"
-Value = Node | Worker | Residency | Model | Instance | Migration | Drain
+Value = Node | Worker | Residency | Model | Instance | Migration | Drain | Retirement | Answer
 
 _DECODERS: dict[str, Callable[[bytes], Value | None]] = {
     "nodes": lambda data: node_from_record(decode_record(state_pb2.NodeRecord, data)),
@@ -52,6 +57,8 @@ _DECODERS: dict[str, Callable[[bytes], Value | None]] = {
     "models": lambda data: model_from_wire(decode_record(state_pb2.ModelRecord, data).model),
     "instances": lambda data: instance_from_record(decode_record(state_pb2.InstanceRecord, data)),
     "decisions": lambda data: migration_from_record(decode_record(state_pb2.DecisionRecord, data)),
+    "retirements": lambda data: Retirement(decode_record(state_pb2.RetirementRecord, data).digest),
+    "requests": lambda data: answer_from_record(decode_record(state_pb2.RequestRecord, data)),
     "drains": lambda data: Drain(decode_record(state_pb2.DrainRecord, data).node_id),
 }
 _VERBS = {
@@ -64,14 +71,13 @@ _TOPOLOGY = ("nodes", "workers", "residency")
 
 
 class EtcdStore:
-    """The store of one leadership. Writes go one after the other, so that none can overtake another."""
+    """The store of one leadership."""
 
     def __init__(self, etcd: EtcdClient, leadership: Leadership, prefix: str, clock: Clock) -> None:
         self._etcd = etcd
-        self._leadership = leadership
+        self._writes = OrderedWrites(leadership, last_write_key(prefix), clock)
         self._prefix = prefix
         self._clock = clock
-        self._turn = asyncio.Lock()
 
     async def follow(self) -> AsyncGenerator[Records | TopologyChange, None]:
         """Yield everything, then each change of nodes, workers and residency; everything again if some were missed."""
@@ -82,6 +88,10 @@ class EtcdStore:
                 else:
                     for change in self._changes(update.events):
                         yield change
+
+    async def confirm(self) -> None:
+        """Return if this scheduler still leads, as etcd sees it."""
+        await self._write()
 
     async def record_start(self, instance: Instance, reason: str) -> None:
         """Record an instance that is about to start, and the decision."""
@@ -123,25 +133,33 @@ class EtcdStore:
         """Record that a node serves again."""
         await self._write(Delete(drain_key(self._prefix, node_id)))
 
-    async def put_model(self, model: Model) -> None:
-        """Record a model."""
+    async def put_model(self, model: Model, closing: Closing | None) -> None:
+        """Record a model; its checkpoint is not retired any more."""
         record = state_pb2.ModelRecord(model=model_to_wire(model))
-        await self._write(Put(model_key(self._prefix, model.name), encode_record(record)))
+        put = Put(model_key(self._prefix, model.name), encode_record(record))
+        spare = Delete(retirement_key(self._prefix, model.checkpoint.digest))
+        await self._write(put, spare, *self._close(closing))
 
-    async def delete_model(self, name: str) -> None:
-        """Delete a model."""
-        await self._write(Delete(model_key(self._prefix, name)))
+    async def delete_model(self, name: str, retirement: Retirement | None, closing: Closing | None) -> None:
+        """Delete a model, at once with the decision to retire its checkpoint if there is one."""
+        operations: list[Operation] = [Delete(model_key(self._prefix, name)), *self._close(closing)]
+        if retirement is not None:
+            record = state_pb2.RetirementRecord(digest=retirement.digest, create_time=timestamp(self._clock.wall()))
+            operations.append(Put(retirement_key(self._prefix, retirement.digest), encode_record(record)))
+        await self._write(*operations)
+
+    async def forget_retirement(self, digest: str) -> None:
+        """Delete the decision to retire a checkpoint."""
+        await self._write(Delete(retirement_key(self._prefix, digest)))
 
     async def _write(self, *operations: Operation) -> None:
-        """Write all or nothing as the leader, again if no answer came: doing it twice does the same as once."""
-        async with self._turn:
-            while True:
-                try:
-                    await self._leadership.transact([], operations)
-                    return
-                except (AbortedError, UnavailableError) as error:
-                    log.warning("record_delayed", reason=error.reason)
-                await self._clock.sleep(_PAUSE_SECONDS)
+        await self._writes.write(operations)
+
+    def _close(self, closing: Closing | None) -> list[Operation]:
+        if closing is None:
+            return []
+        put = Put(request_key(self._prefix, closing.answer.request_id), encode_record(answer_to_record(closing.answer)))
+        return [put, *(Delete(request_key(self._prefix, request_id)) for request_id in closing.obsolete)]
 
     def _put_instance(self, instance: Instance) -> Put:
         record = instance_to_record(instance)
@@ -179,6 +197,8 @@ class EtcdStore:
             instances=tuple(value for value in values if isinstance(value, Instance)),
             migrations=tuple(value for value in values if isinstance(value, Migration)),
             drains=tuple(value for value in values if isinstance(value, Drain)),
+            retirements=tuple(value for value in values if isinstance(value, Retirement)),
+            answers=tuple(value for value in values if isinstance(value, Answer)),
         )
 
     def _changes(self, events: Sequence[WatchEvent]) -> Iterator[TopologyChange]:

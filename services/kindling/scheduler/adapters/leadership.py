@@ -19,6 +19,7 @@ class EtcdOffice:
 
     def __init__(self, leadership: Leadership, store: EtcdStore, leader: Leader) -> None:
         self._leadership = leadership
+        self.revision = leadership.revision
         self.store = store
         self.leader = leader
 

@@ -1,9 +1,12 @@
 """Between the scheduler's values and the records of etcd."""
 
+from kindling.scheduler.domain.answers import Answer
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Node, Residency, Worker
 from kindling.scheduler.wire import (
     STATE_FROM_WIRE,
     STATE_TO_WIRE,
+    model_from_wire,
+    model_to_wire,
     report_from_wire,
     report_to_wire,
     seconds_of,
@@ -29,6 +32,7 @@ def worker_from_record(record: state_pb2.WorkerRecord) -> Worker:
         device=record.device or "cpu",
         slots=record.slots or 1,
         init_seconds=record.init_seconds,
+        memory_bytes=record.memory_bytes,
     )
 
 
@@ -70,4 +74,20 @@ def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:
         create_time=timestamp(instance.create_time),
         estimated_seconds=instance.estimated_seconds,
         report=report_to_wire(instance.report) if instance.report else None,
+    )
+
+
+def answer_from_record(record: state_pb2.RequestRecord) -> Answer:
+    """Return what a mutation was answered."""
+    deployed = model_from_wire(record.deployed) if record.HasField("deployed") else None
+    return Answer(record.request_id, record.model_name, deployed, seconds_of(record.create_time))
+
+
+def answer_to_record(answer: Answer) -> state_pb2.RequestRecord:
+    """Return the record of what a mutation was answered."""
+    return state_pb2.RequestRecord(
+        request_id=answer.request_id,
+        model_name=answer.model_name,
+        deployed=model_to_wire(answer.deployed) if answer.deployed else None,
+        create_time=timestamp(answer.create_time),
     )

@@ -3,15 +3,26 @@
 from collections.abc import AsyncGenerator
 
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier
 from kindling.scheduler.domain.verification import NodeVerified, VerifyProgress
-from kindling.scheduler.ports import Dropped, FilePart, ImportOrder, ImportProgress, TierContents, VerifyOrder
+from kindling.scheduler.ports import (
+    Dropped,
+    FilePart,
+    ImportOrder,
+    ImportProgress,
+    PrefetchCounts,
+    StorageStatus,
+    TierContents,
+    VerifyOrder,
+)
 from kindling.scheduler.verify_wire import report_from_wire
 from kindling.scheduler.wire import checkpoint_from_wire, tier_to_wire, tier_use_from_wire
 from kindling.v1 import cluster_pb2, storage_pb2, storage_pb2_grpc
 
 _STATUS_SECONDS = 5.0
 _DELETE_SECONDS = 60.0
+_PREFETCH_SECONDS = 10.0  # beyond what its bandwidth gives
 
 
 class GrpcStorages:
@@ -44,6 +55,20 @@ class GrpcStorages:
         with remote_errors(node.node_id):
             response = await self._stub(node).EvictCheckpoint(request, timeout=_DELETE_SECONDS)
         return Dropped(response.dropped_bytes, response.pinned_bytes)
+
+    async def prefetch(self, node: Node, promotion: Promotion) -> bool:
+        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        request = storage_pb2.PrefetchCheckpointRequest(
+            digest=promotion.digest,
+            head_bytes=promotion.head_bytes,
+            bytes_per_second=promotion.bytes_per_second,
+            unused_limit_bytes=promotion.unused_limit_bytes,
+            give_way_digests=promotion.give_way,
+        )
+        timeout = _PREFETCH_SECONDS + 2 * promotion.head_bytes / promotion.bytes_per_second
+        with remote_errors(node.node_id):
+            response = await self._stub(node).PrefetchCheckpoint(request, timeout=timeout)
+        return response.outcome == storage_pb2.PREFETCH_OUTCOME_DONE
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""
@@ -80,12 +105,13 @@ class GrpcStorages:
         finally:
             call.cancel()
 
-    async def status(self, node: Node) -> tuple[TierContents, ...]:
-        """Return the node's tiers, fastest first."""
+    async def status(self, node: Node) -> StorageStatus:
+        """Return the node's tiers, and what became of what was prefetched there."""
         request = storage_pb2.GetStorageStatusRequest()
         with remote_errors(node.node_id):
             response = await self._stub(node).GetStorageStatus(request, timeout=_STATUS_SECONDS)
-        return tuple(_contents(tier) for tier in response.tiers if tier_use_from_wire(tier))
+        tiers = tuple(_contents(tier) for tier in response.tiers if tier_use_from_wire(tier))
+        return StorageStatus(tiers, _counts(response.prefetch) if response.HasField("prefetch") else None)
 
     def _stub(self, node: Node) -> "storage_pb2_grpc.StorageServiceAsyncStub":
         return storage_pb2_grpc.StorageServiceStub(self._channels.get(node.storage_address))
@@ -95,3 +121,9 @@ def _contents(message: cluster_pb2.TierStatus) -> TierContents:
     use = tier_use_from_wire(message)
     assert use is not None
     return TierContents(use, tuple((held.digest, held.chunks, held.bytes) for held in message.checkpoints))
+
+
+def _counts(message: cluster_pb2.PrefetchCounts) -> PrefetchCounts:
+    return PrefetchCounts(
+        message.prefetched_bytes, message.hits, message.hit_bytes, message.misses, message.wasted_bytes
+    )

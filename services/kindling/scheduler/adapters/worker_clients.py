@@ -11,14 +11,15 @@ from kindling.v1 import inference_pb2, inference_pb2_grpc
 
 
 class GrpcWorkers:
-    """The workers at the addresses that they registered."""
+    """The workers at the addresses that they registered, asked by the leader that was elected at a revision."""
 
-    def __init__(self, channels: ChannelPool) -> None:
+    def __init__(self, channels: ChannelPool, leader_revision: int) -> None:
         self._channels = channels
+        self._revision = leader_revision
 
     async def watch(self, worker: Worker) -> AsyncGenerator[WorkerReport, None]:
         """Yield what the worker runs, now and at every change, until its stream ends."""
-        call = self._stub(worker).WatchWorker(inference_pb2.WatchWorkerRequest())
+        call = self._stub(worker).WatchWorker(inference_pb2.WatchWorkerRequest(leader_revision=self._revision))
         try:
             with remote_errors(worker.worker_id):
                 async for message in call:
@@ -29,7 +30,10 @@ class GrpcWorkers:
     async def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
         """Start an instance, or join its start; the last item is the report."""
         request = inference_pb2.StartInstanceRequest(
-            instance_id=instance.instance_id, model=instance.model, checkpoint_digest=instance.digest
+            instance_id=instance.instance_id,
+            model=instance.model,
+            checkpoint_digest=instance.digest,
+            leader_revision=self._revision,
         )
         call = self._stub(worker).StartInstance(request)
         try:
@@ -44,16 +48,20 @@ class GrpcWorkers:
 
     async def stop(self, worker: Worker, instance_id: str) -> None:
         """Stop an instance once its generations are done, however long that takes; returns when it is gone."""
+        request = inference_pb2.StopInstanceRequest(instance_id=instance_id, leader_revision=self._revision)
         with remote_errors(worker.worker_id):
             # No deadline: a drain takes as long as its longest generation, and keepalive notices a dead peer.
-            await self._stub(worker).StopInstance(inference_pb2.StopInstanceRequest(instance_id=instance_id))
+            await self._stub(worker).StopInstance(request)
 
     async def migrate(
         self, worker: Worker, instance_id: str, target: Worker, target_instance_id: str
     ) -> AsyncGenerator[GenerationMoved | GenerationStayed, None]:
         """Have a worker move every generation that it has in an instance; yields what becomes of each."""
         request = inference_pb2.MigrateInstanceRequest(
-            instance_id=instance_id, target_address=target.address, target_instance_id=target_instance_id
+            instance_id=instance_id,
+            target_address=target.address,
+            target_instance_id=target_instance_id,
+            leader_revision=self._revision,
         )
         call = self._stub(worker).MigrateInstance(request)
         try:

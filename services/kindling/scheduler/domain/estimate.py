@@ -6,6 +6,8 @@ from kindling.scheduler.domain.loads import Load
 from kindling.scheduler.domain.values import NEVER, Checkpoint, Instance, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
+ESTIMATE_DIGITS = 6  # of seconds: who joins a load that has just begun is not sooner by what rounding leaves
+
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
@@ -34,7 +36,11 @@ class Estimate:
         It ends with the last chunk, as ``Instance.startup_seconds`` does: generations are taken before that, but the
         first token goes through every layer.
         """
-        return self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, self.init_seconds)
+        return self.seconds_with(self.init_seconds)
+
+    def seconds_with(self, init_seconds: float) -> float:
+        """What the startup time would be in a worker of the same kind that builds the model in so long."""
+        return round(self.dispatch_seconds + self.queue_seconds + max(self.load_seconds, init_seconds), ESTIMATE_DIGITS)
 
 
 def estimate(

@@ -103,6 +103,8 @@ class GrantLedger:
         One that has ended meanwhile, or was granted a third place, is left as it is.
         """
         source = self._accounts[source_id]
+        self._accounts[target_id].ended.discard(generation_id)  # it may have been there before
+        self._settle(target_id, now)
         if generation_id in source.ended or self._instance_of.get(generation_id, source_id) != source_id:
             return
         began = self._began.get(generation_id, now)

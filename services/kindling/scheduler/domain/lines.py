@@ -60,9 +60,6 @@ class WaitingLines:
         """Those who wait for an instance that is not one of some."""
         return self._choosy.values()
 
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
     def __iter__(self) -> Iterator[Request]:
         for line in self._lines.values():
             yield from line.values()

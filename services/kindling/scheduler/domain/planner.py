@@ -16,11 +16,13 @@ from kindling.scheduler.domain.decisions import (
 )
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
-from kindling.scheduler.domain.refusals import no_workers, queue_full, queue_timeout, retold, unknown_model
+from kindling.scheduler.domain.refusals import no_device_large_enough, queue_full, retold, unknown_model
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
+from kindling.scheduler.domain.unfit import unfit
 from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
@@ -36,7 +38,7 @@ class Planner:
         self._policy = policy
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
-        self._without_workers_since: float | None = None
+        self._patience = Patience(self.view, self.lines, limits)
         self._looks_again_at: float | None = None
 
     # Requests
@@ -57,12 +59,14 @@ class Planner:
     def hold(self, request: Request, now: float) -> int:
         """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
-        Raises ResourceExhaustedError QUEUE_FULL, or the error with which the model's start just failed.
+        Raises QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just failed.
         """
         model = self._model(request.model)
         trouble = self.troubles.blocking(model.name, now)
         if trouble is not None and not scaling.capacity(self.view, model):
             raise retold(trouble.error)
+        if self.view.sizes.none_holds(model.checkpoint.total_bytes):
+            raise no_device_large_enough(model, self.view.sizes.largest_bytes)
         if not request.avoid and self.lines.length(model.name) >= model.settings.max_queued_requests:
             raise queue_full(model)
         return self.lines.join(request)
@@ -107,7 +111,7 @@ class Planner:
         instance = self.view.remove_instance(instance_id)
         if instance is None or instance.model not in self.view.models:
             return []
-        if not self.troubles.note(instance.model, instance.worker_id, error):
+        if not self.troubles.note(instance.model, instance.worker_id, error, now):
             return []
         return self._give_up(self.view.models[instance.model], now)
 
@@ -118,10 +122,9 @@ class Planner:
         plan = Plan()
         self._looks_again_at = None
         self.view.claimed.clear()
-        self.view.mature(now)
-        self._watch_workers(now)
+        self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
-        plan.refusals += self._refuse(self._overdue(now))
+        plan.refusals += self._refuse(self._patience.overdue(now))
         self._stop_surplus(plan, now)
         self.relocation.clear_drained(plan, now)
         in_order = list(self._models_in_order())
@@ -158,7 +161,7 @@ class Planner:
         is_full = False
         for model in models:
             request, avoid = self._next_in_line(model, now)
-            need = self._need(model, request, avoid)
+            need = self._need(model, request, avoid, now)
             is_picky = bool(need.avoid or need.excluded)
             if not is_full or is_picky:
                 wait = self._extend(need, request, plan, now)
@@ -177,13 +180,13 @@ class Planner:
                 need = replace(need, coming=need.coming + 1)
         if decision.until is not None:
             self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
-        if decision.reason is WaitReason.ALL_FAILED and not is_blocked:
+        if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
             plan.refusals += self._give_up(need.model, now)
         return decision
 
-    def _need(self, model: Model, request: Request | None, avoid: frozenset[str]) -> Need:
+    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
         queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, self.troubles.excluded(model.name), avoid, since=since)
+        return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
@@ -259,21 +262,6 @@ class Planner:
         yield from (self.view.models[name] for name in waiting)
         yield from (self.view.models[name] for name in sorted(self.view.minimal.difference(waiting)))
 
-    def _overdue(self, now: float) -> Iterator[tuple[Request, KindlingError]]:
-        for name in self.lines.names():
-            model = self.view.models.get(name)
-            for request in self.lines.waiting(name):
-                if (error := self._overdue_error(request, model, now)) is None:
-                    break  # nobody else in this line has waited longer
-                yield request, error
-
-    def _overdue_error(self, request: Request, model: Model | None, now: float) -> KindlingError | None:
-        if model is None:
-            return unknown_model(request.model)
-        if request.arrived_at + model.settings.max_queue_wait_seconds <= now:
-            return queue_timeout(model)
-        return no_workers() if self._workers_missed(request) <= now else None
-
     def _refuse(self, overdue: Iterator[tuple[Request, KindlingError]]) -> list[Refusal]:
         refusals = [Refusal(request, error) for request, error in overdue]
         for refusal in refusals:
@@ -287,35 +275,15 @@ class Planner:
             return []
         return self._refuse(iter([(request, retold(error)) for request in self.lines.line(model.name)]))
 
-    def _watch_workers(self, now: float) -> None:
-        if self.view.startable:
-            self._without_workers_since = None
-        elif self._without_workers_since is None:
-            self._without_workers_since = now
-
-    def _workers_missed(self, request: Request) -> float:
-        """When a request has waited long enough for any worker at all."""
-        if self._without_workers_since is None:
-            return float("inf")
-        return max(request.arrived_at, self._without_workers_since) + self.limits.no_workers_wait_seconds
-
     def _deadlines(self, now: float) -> Iterator[float | None]:
         yield self.view.grants.next_expiry()
         yield scaling.next_keep_alive(self.view, now)
         yield self.troubles.next_retry(now)
         yield self.relocation.next_retry(now)
         yield self._looks_again_at
-        if self.lines:
-            yield next((end for end, _ in self.view.maturing), None)
         for name in self.view.unheard:
             yield self._lost_at(name)
-        for name in self.lines.names():
-            head, model = self.lines.head(name), self.view.models.get(name)
-            if head is not None and model is not None:
-                yield head.arrived_at + model.settings.max_queue_wait_seconds
-                yield self._workers_missed(head)
-        patience = (request.arrived_at + self.limits.avoid_seconds for request in self.lines.choosy())
-        yield min((end for end in patience if end > now), default=None)
+        yield from self._patience.deadlines(now)
 
     def _lost_at(self, worker_id: str) -> float | None:
         link = self.view.link(worker_id)

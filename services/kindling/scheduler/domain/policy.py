@@ -19,6 +19,7 @@ class Policy:
     """The smallest startup time wins, be it in a free slot or in one from which another has to stop or move first."""
 
     assumptions: Assumptions = field(default_factory=Assumptions)
+    migrates: bool = True  # whether busy instances move to make room
 
     def decide(self, view: ClusterView, need: Need, now: float) -> Decision:
         """Return how a model comes to the instances that it wants. Call again once the decision is in the view."""
@@ -55,7 +56,7 @@ class Policy:
         search.look_at_leaving()
         search.look_at_idle()
         if need.queued:
-            search.look_at_busy()
+            search.look_at_busy(migrates=self.migrates)
         return search.best
 
 

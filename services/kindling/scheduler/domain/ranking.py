@@ -18,9 +18,6 @@ class Ranking(Generic[Key]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._keys
-
     def key(self, name: str) -> Key | None:
         """The key of a name; none if it is not in."""
         return self._keys.get(name)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from kindling.scheduler.domain.device_sizes import DeviceSizes
 from kindling.scheduler.domain.experience import Experience
 from kindling.scheduler.domain.free_slots import FreeSlots
 from kindling.scheduler.domain.grants import GrantLedger
@@ -11,7 +12,6 @@ from kindling.scheduler.domain.idle_instances import IdleInstances
 from kindling.scheduler.domain.links import Link
 from kindling.scheduler.domain.loads import Loads, missing_by_tier
 from kindling.scheduler.domain.migration_table import MigrationTable
-from kindling.scheduler.domain.ranking import Ranking
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.values import Checkpoint, Instance, InstanceState, Migration, Model, Node, Tier, Worker
 from kindling.scheduler.domain.watched import WatchedDict, WatchedSet
@@ -44,13 +44,13 @@ class ClusterRecords:
         self.loads = Loads()
         self.holders = Holders()
         self.slots = FreeSlots()
+        self.sizes = DeviceSizes()
         self.idle = IdleInstances()
         self.startable: set[str] = set()  # workers that can be given an instance, room aside
         self.stopping: set[str] = set()  # instances
         self.replaced: set[str] = set()  # ready instances that run what no model points at, and do not migrate
         self.unheard: set[str] = set()  # workers that have instances and do not tell of them
         self.minimal: set[str] = set()  # models with min_instances
-        self.maturing = Ranking[float]()  # instances that have not been there for as long as they took to start
         self.claimed: set[str] = set()  # instances that leave, on whose slots the plan under way counts
         self.setbacks = Troubles(max_attempts=1)  # migrations that failed, by source
         self.of_model: defaultdict[str, set[str]] = defaultdict(set)

@@ -2,6 +2,7 @@
 
 from kindling.platform.errors import (
     DeadlineExceededError,
+    FailedPreconditionError,
     KindlingError,
     NotFoundError,
     ResourceExhaustedError,
@@ -49,6 +50,22 @@ def no_workers() -> UnavailableError:
         "no worker is there to run a model; start one, or see `kindling status` for what became of them",
         reason="NO_WORKERS",
         retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def no_device_large_enough(model: Model, largest_bytes: int) -> FailedPreconditionError:
+    """No worker that is there can ever hold the model's weights."""
+    needed_bytes = model.checkpoint.total_bytes
+    return FailedPreconditionError(
+        f"model {model.name!r} has {needed_bytes:,} bytes of weights, and the largest device holds {largest_bytes:,}: "
+        "add a worker whose device holds more, or deploy a smaller or quantized model; one model over several devices "
+        "is not supported yet",
+        reason="NO_DEVICE_LARGE_ENOUGH",
+        metadata={
+            "model": model.name,
+            "needed_bytes": str(needed_bytes),
+            "largest_device_bytes": str(largest_bytes),
+        },
     )
 
 

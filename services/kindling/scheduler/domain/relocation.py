@@ -18,6 +18,7 @@ from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.troubles import Troubles
+from kindling.scheduler.domain.unfit import unfit
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
@@ -143,9 +144,11 @@ class Relocation:
         """Where a start would be soonest; a model whose starts fail everywhere has to wait for a while."""
         if self._troubles.blocking(model.name, now) is not None:
             return Wait(WaitReason.ALL_FAILED)
-        need = Need(model, excluded=self._troubles.excluded(model.name), avoid=frozenset({instance.instance_id}))
+        need = Need(
+            model, excluded=unfit(self._view, self._troubles, model, now), avoid=frozenset({instance.instance_id})
+        )
         decision = self._policy.place(self._view, need, now)
-        if decision == Wait(WaitReason.ALL_FAILED):
+        if decision == Wait(WaitReason.ALL_FAILED) and self._troubles.of(model.name):
             self._troubles.give_up(model.name, now)
         return decision
 
@@ -172,7 +175,7 @@ class Relocation:
     def failed(self, instance: Instance, error: KindlingError, now: float) -> None:
         """A migration failed; its source serves on, and is tried again later if its node is drained."""
         self._view.setbacks.keep(self._view.instances)
-        self._view.setbacks.note(instance.instance_id, instance.worker_id, error)
+        self._view.setbacks.note(instance.instance_id, instance.worker_id, error, now)
         self._view.setbacks.give_up(instance.instance_id, now)
 
     def next_retry(self, now: float) -> float | None:

@@ -8,6 +8,7 @@ def review_worker(records: ClusterRecords, worker_id: str) -> None:
     """Whether a worker can start instances, has a free slot, and is heard of as long as it has instances."""
     worker, has_instances = records.workers.get(worker_id), bool(records.on_worker.get(worker_id))
     _mark(records.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or has_instances)
+    records.sizes.enter(worker_id, worker)
     can_start = worker is not None and records.can_start(worker)
     _mark(records.startable, worker_id, can_start)
     _mark(records.unheard, worker_id, has_instances and not records.link(worker_id).connected)

@@ -12,8 +12,10 @@ from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
-_LOOKED_AT = 16  # of each kind
-_TARGETS = 4  # that are not free, for each that might move
+_LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
+_LOOKED_THROUGH = 64  # idle ones, for as many that may be evicted
+_MOVERS = 4  # busy instances that might move, and idle ones that might make room for them
+_DOUBT = 2.0  # times as long: a busy instance may be given more work before it has done what it has
 _MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
 
 
@@ -42,7 +44,9 @@ class RoomSearch:
     assumptions: Assumptions
     limit_seconds: float
     best: Room | None = None
-    _ready: dict[tuple[str, str, float], float] = field(default_factory=dict)  # seconds, by node and kind of worker
+    _estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by node and kind of device
+    _near: list[tuple[float, Worker]] | None = None
+    _oldest: list[Instance] | None = None
 
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
@@ -54,16 +58,16 @@ class RoomSearch:
 
     def look_at_idle(self) -> None:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
-        oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
-        for some in (self._there_sooner(), oldest):
-            for victim in islice(filter(self._can_be_evicted, some), _LOOKED_AT):
-                if (seconds := self._there(victim)) < self.limit_seconds:
-                    self._consider(Room(seconds, self._regret(victim), _stop(victim)))
+        near = islice(filter(self._can_be_evicted, self._there_sooner()), _LOOKED_AT)
+        for victim in chain(near, self._evictable()):
+            if (seconds := self._there(victim)) < self.limit_seconds:
+                self._consider(Room(seconds, self._regret(victim), _stop(victim)))
 
-    def look_at_busy(self) -> None:
+    def look_at_busy(self, *, migrates: bool = True) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _LOOKED_AT):
-            self._look_at_moving(victim)
+        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
+            if migrates:
+                self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
     def _look_at_moving(self, victim: Instance) -> None:
@@ -73,7 +77,8 @@ class RoomSearch:
         for target in free[:1]:
             self._consider_moving(victim, target, 0.0, _move(victim, target, self.need.model))
         if not free:
-            for other in self._evictable_elsewhere(victim):
+            others = (one for one in self._evictable() if one.worker_id != victim.worker_id)
+            for other in islice(others, _MOVERS):
                 worker = self.view.workers[other.worker_id]
                 target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
                 self._consider_moving(victim, target, self._regret(other), _stop(other))
@@ -83,18 +88,13 @@ class RoomSearch:
         seconds = target.seconds + handover + self._there(victim)
         self._consider(Room(seconds, handover + regret, decision))
 
-    def _evictable_elsewhere(self, victim: Instance) -> Iterator[Instance]:
-        oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
-        others = (one for one in oldest if one.worker_id != victim.worker_id and self._can_be_evicted(one))
-        return islice(others, _TARGETS)
-
     def _look_at_waiting(self, victim: Instance) -> None:
         """Who has waited for long waits no longer than starting elsewhere would take all in all."""
-        left = self.view.seconds_left(victim, self.now)
-        if left is not None:
-            seconds, waited = left + self._there(victim), self.now - self.need.since
-            if seconds + waited < self.limit_seconds:
-                self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+        if (left := self.view.seconds_left(victim, self.now)) is None:
+            return
+        seconds, waited = left * _DOUBT + self._there(victim), self.now - self.need.since
+        if seconds + waited < self.limit_seconds:
+            self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
 
     def _consider(self, room: Room) -> None:
         if room.cost_seconds < self.limit_seconds:
@@ -103,29 +103,48 @@ class RoomSearch:
     # Where the model would be ready sooner
 
     def _there_sooner(self) -> Iterator[Instance]:
-        """Those in workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far
-        as the model would be ready there within the limit."""
+        """Those near to which the model would be ready within the limit, the soonest first."""
+        if self._near is None:
+            self._near = sorted(self._nearby(), key=lambda found: (found[0], found[1].worker_id))
+        for seconds, worker in self._near:
+            if seconds >= self.limit_seconds:
+                return
+            yield from self.view.instances_on(worker.worker_id)
+
+    def _nearby(self) -> Iterator[tuple[float, Worker]]:
+        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far as the
+        model would be ready there within the limit."""
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
-        there = chain.from_iterable(sorted(view.workers_on.get(node_id, ())) for node_id in nodes)
-        for name in dict.fromkeys(chain(view.holders.parked_in(digest), there)):
-            is_full = name in view.startable and name not in view.slots and name not in self.barred
-            if is_full and self._ready_in(view.workers[name]) < self.limit_seconds:
-                yield from view.instances_on(name)
+        there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
+        for name in {*view.holders.parked_in(digest), *there}:
+            if name in view.startable and name not in view.slots and name not in self.barred:
+                worker = view.workers[name]
+                if (seconds := self._ready_in(worker)) < self.limit_seconds:
+                    yield seconds, worker
+
+    def _evictable(self) -> list[Instance]:
+        """Idle instances that may be evicted, those first that have been idle longest."""
+        if self._oldest is None:
+            oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
+            some = islice(oldest, _LOOKED_THROUGH)
+            self._oldest = list(islice(filter(self._can_be_evicted, some), _LOOKED_AT))
+        return self._oldest
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])
 
     def _ready_in(self, worker: Worker) -> float:
-        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: the same for
-        all of a kind on a node, but for those that have it parked."""
-        checkpoint = self.need.model.checkpoint
-        if self.view.holders.has_parked(worker.worker_id, checkpoint.digest):
-            return estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
-        kind = worker.node_id, worker.device_kind, worker.init_seconds
-        if kind not in self._ready:
-            self._ready[kind] = estimate(self.view, worker, checkpoint, self.now, self.assumptions).seconds
-        return self._ready[kind]
+        """Seconds until the model would be ready in a worker that nothing else is loaded for meanwhile: on a node, all
+        of a kind differ only in how soon they build it, but for those that have it parked."""
+        view, checkpoint = self.view, self.need.model.checkpoint
+        if view.holders.has_parked(worker.worker_id, checkpoint.digest):
+            return estimate(view, worker, checkpoint, self.now, self.assumptions).seconds
+        kind = worker.node_id, worker.device_kind
+        if kind not in self._estimates:
+            self._estimates[kind] = estimate(view, worker, checkpoint, self.now, self.assumptions)
+        init_seconds = view.experience.init_seconds(checkpoint, worker) or self.assumptions.init_seconds
+        return self._estimates[kind].seconds_with(init_seconds)
 
     # Who can leave
 
@@ -133,18 +152,14 @@ class RoomSearch:
         return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
 
     def _can_be_evicted(self, instance: Instance) -> bool:
-        return self._is_allowed(instance) and scaling.is_spare(self.view, instance) and self._has_paid_off(instance)
+        return self._is_allowed(instance) and scaling.is_spare(self.view, instance)
 
     def _can_be_moved(self, instance: Instance) -> bool:
         view, name = self.view, instance.instance_id
         if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
             return False
         is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
-        return is_settled and view.is_busy(instance) and self._has_paid_off(instance)
-
-    def _has_paid_off(self, instance: Instance) -> bool:
-        """Whether an instance has been there for as long as it took to start, lest models only chase each other."""
-        return instance.instance_id not in self.view.maturing
+        return is_settled and view.is_busy(instance)
 
     # What it costs
 

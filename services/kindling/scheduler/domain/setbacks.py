@@ -9,7 +9,7 @@ from kindling.platform.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from kindling.scheduler.domain.values import Instance, Worker
+from kindling.scheduler.domain.values import Instance, Model, Worker
 
 _RETRY_SECONDS = 5.0
 
@@ -39,6 +39,17 @@ def worker_unreachable(worker: Worker) -> UnavailableError:
         reason="WORKER_UNREACHABLE",
         metadata={"worker_id": worker.worker_id},
         retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def device_too_small(worker: Worker, model: Model) -> FailedPreconditionError:
+    """The worker's device cannot hold the model's weights."""
+    needed_bytes = model.checkpoint.total_bytes
+    return FailedPreconditionError(
+        f"the device of worker {worker.worker_id} holds {worker.memory_bytes:,} bytes, and model {model.name!r} has "
+        f"{needed_bytes:,} of weights; name a worker with a larger device",
+        reason="DEVICE_TOO_SMALL",
+        metadata={"worker_id": worker.worker_id, "model": model.name},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
+from kindling.scheduler.domain.estimate import ESTIMATE_DIGITS, Assumptions, Estimate, estimate
 from kindling.scheduler.domain.free_slots import Group, Offer
 from kindling.scheduler.domain.values import Checkpoint, Worker
 from kindling.scheduler.domain.view import ClusterView
@@ -21,6 +21,8 @@ def soonest(
     the remote store, that builds models sooner, then by worker. Not every other is there: those that have nothing of
     the checkpoint are looked at only until no further one can be better.
     """
+    if not view.slots:
+        return []
     search = _Search(view, checkpoint, barred, now, assumptions)
     search.look_at_holders()
     for group in view.slots.groups():
@@ -80,7 +82,7 @@ class _Search:
         """What a start takes at least that reads everything from the remote store, and waits for no other."""
         learned, load_seconds = self.view.experience, self.checkpoint.total_bytes / speed
         init_seconds = learned.init_seconds(self.checkpoint, worker) or self.assumptions.init_seconds
-        return learned.dispatch_seconds + max(load_seconds, init_seconds)
+        return round(learned.dispatch_seconds + max(load_seconds, init_seconds), ESTIMATE_DIGITS)
 
     def _plain(self, offers: Iterable[Offer]) -> Iterator[Offer]:
         """Those allowed that have nothing of the checkpoint."""

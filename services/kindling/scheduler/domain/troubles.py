@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import chain
 
 from kindling.platform.errors import Code, KindlingError
 
@@ -9,6 +10,7 @@ from kindling.platform.errors import Code, KindlingError
 _DETERMINISTIC = frozenset({Code.INVALID_ARGUMENT, Code.DATA_LOSS, Code.UNIMPLEMENTED, Code.NOT_FOUND})
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
+_LEFT_OUT_SECONDS = 10.0  # long enough that the other workers have their turn
 
 
 @dataclass(slots=True)
@@ -16,7 +18,7 @@ class Trouble:
     """The failed starts of a model since one succeeded; ``error`` is the first of the present attempt."""
 
     error: KindlingError
-    excluded: set[str] = field(default_factory=set)
+    excluded: dict[str, float] = field(default_factory=dict)  # workers, and until when
     attempts: int = 0
     given_up: int = 0
     blocked_until: float = float("-inf")
@@ -33,18 +35,21 @@ class Troubles:
         """The trouble that a model has."""
         return self._of_model.get(model)
 
-    def excluded(self, model: str) -> frozenset[str]:
-        """Workers on which the present attempt has failed."""
+    def excluded(self, model: str, now: float) -> frozenset[str]:
+        """Workers on which the present attempt has failed a short while ago."""
         trouble = self._of_model.get(model)
-        return frozenset(trouble.excluded) if trouble else frozenset()
+        return frozenset(name for name, end in trouble.excluded.items() if end > now) if trouble else frozenset()
 
-    def note(self, model: str, worker_id: str, error: KindlingError) -> bool:
-        """Note a failed start; true if there is no point in trying another worker."""
+    def note(self, model: str, worker_id: str, error: KindlingError, now: float) -> bool:
+        """Note a failed start; true if there is no point in trying another worker.
+
+        The worker is left out for a while, not for good: it may be the only one that ever has room.
+        """
         trouble = self._of_model.setdefault(model, Trouble(error))
         if not trouble.attempts:
             trouble.error = error
+        trouble.excluded[worker_id] = now + _LEFT_OUT_SECONDS
         trouble.attempts += 1
-        trouble.excluded.add(worker_id)
         return error.code in _DETERMINISTIC or trouble.attempts >= self._max_attempts
 
     def give_up(self, model: str, now: float) -> KindlingError:
@@ -64,14 +69,15 @@ class Troubles:
         return trouble if trouble and trouble.blocked_until > now else None
 
     def next_retry(self, now: float) -> float | None:
-        """When a pause is over next."""
-        ends = (trouble.blocked_until for trouble in self._of_model.values())
+        """When a pause is over next, or a worker may be tried again."""
+        troubles = self._of_model.values()
+        ends = chain.from_iterable((one.blocked_until, *one.excluded.values()) for one in troubles)
         return min((end for end in ends if end > now), default=None)
 
     def readmit(self, worker_id: str) -> None:
         """A worker came back: what failed on it before says nothing any more."""
         for trouble in self._of_model.values():
-            trouble.excluded.discard(worker_id)
+            trouble.excluded.pop(worker_id, None)
 
     def keep(self, models: Collection[str]) -> None:
         """Forget the troubles of all others."""

@@ -108,6 +108,7 @@ class Worker:
     device: str = "cpu"
     slots: int = 1
     init_seconds: float = 0.0  # what building a small model took; 0 if it was not measured
+    memory_bytes: int = 0  # of weights that its device can hold; 0 if it does not tell
 
     @property
     def device_tier(self) -> Tier:
@@ -254,6 +255,13 @@ class Drain:
     """Nothing is started on a node, and what runs there moves away."""
 
     node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A checkpoint that no model has any more is to be deleted everywhere."""
+
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """What changes the cluster as the leader sees it; the indexes over it follow at once."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count, takewhile
+from itertools import count
 
 from kindling.scheduler.domain import integrity, review
 from kindling.scheduler.domain.experience import Place
@@ -72,23 +71,11 @@ class ClusterView(ClusterRecords):
         if place is not None:
             self.experience.hear(known, instance, place)
         self._follow_load(instance, place, now)
-        self._follow_start(known, instance, now)
         self._review_instance(instance.instance_id)
         self._review_node(instance.node_id)  # as a whole: its loads, or how fast it is, may be others now
 
-    def _follow_start(self, known: Instance | None, instance: Instance, now: float) -> None:
-        """An instance that has just started has to stay for as long again before it may be made to leave."""
-        took = instance.startup_seconds
-        if took is not None and took < math.inf and (known is None or known.startup_seconds is None):
-            self.maturing.put(instance.instance_id, now + took)
-
     def _hear_generation(self, instance_id: str, seconds: float) -> None:
         self.experience.hear_generation(self.instances[instance_id].digest, seconds)
-
-    def mature(self, now: float) -> None:
-        """Forget which instances have not paid off yet, as far as that is over."""
-        for _, instance_id in list(takewhile(lambda entry: entry[0] <= now, self.maturing)):
-            self.maturing.drop(instance_id)
 
     def _follow_load(self, instance: Instance, place: Place | None, now: float) -> None:
         if instance.state is not InstanceState.STARTING and not instance.is_loading:
@@ -112,7 +99,6 @@ class ClusterView(ClusterRecords):
         self.of_model[instance.model].discard(instance_id)
         self.on_worker[instance.worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
-        self.maturing.drop(instance_id)
         self.claimed.discard(instance_id)
         self.loads.end(instance)
         for migration in self.migrations_of(instance_id):

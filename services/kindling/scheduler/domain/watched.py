@@ -28,8 +28,13 @@ class WatchedDict(dict[str, Value], Generic[Value]):
             del self[key]
         self.update(fresh)
 
-    # As the abstract mapping has them: by the two above.
-    pop: Any = MutableMapping.pop
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take a value out, or return the default if there is none; raises KeyError if there is no default either."""
+        value = super().pop(key, *default)
+        self._changed(key)
+        return value
+
+    # As the abstract mapping has them: by the others.
     popitem: Any = MutableMapping.popitem
     clear: Any = MutableMapping.clear
     update: Any = MutableMapping.update

@@ -38,8 +38,9 @@ class KindlingStrategy:
         self._place: dict[str, str] = {}  # the instance of a generation
         self._running: dict[str, dict[str, set[str]]] = {worker_id: {} for worker_id in cluster.workers}
         self._loaded: dict[str, LoadReport] = {}
+        policy = Policy(migrates=Mechanism.MIGRATION in cluster.mechanisms)
         suffixes = count()
-        self.planner = Planner(Policy(), Limits(), lambda: str(next(suffixes)))
+        self.planner = Planner(policy, Limits(), lambda: str(next(suffixes)))
         self._moves = Moves(cluster, self.planner, self._handed_over, self._left)
         self._version = 0
         self._enter_cluster(settings)

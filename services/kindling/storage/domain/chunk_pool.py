@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import InternalError
+from kindling.storage.domain.prefetch_tally import PrefetchTally
 
 
 @dataclass(slots=True)
 class Occupant:
-    """A checkpoint in the pool. ``filled`` chunks from the head have verified bytes; the rest are being filled."""
+    """A checkpoint in the pool. ``filled`` chunks from the head have verified bytes; the rest are being filled.
+
+    Those from ``unused_from`` on were prefetched, and nobody has opened the checkpoint since.
+    """
 
     lengths: tuple[int, ...]
     buffers: list[int] = field(default_factory=list)
@@ -21,6 +25,12 @@ class Occupant:
     pins: int = 0
     parked: bool = False
     last_used: int = 0
+    unused_from: int | None = None
+
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes that were prefetched and not used since."""
+        return 0 if self.unused_from is None else sum(self.lengths[self.unused_from : self.filled])
 
     def bytes_of(self, chunks: int) -> int:
         """Bytes in the first ``chunks`` chunks."""
@@ -43,6 +53,8 @@ class ChunkPool:
         self._borrowed: set[int] = set()
         self._occupants: dict[str, Occupant] = {}
         self._uses = 0
+        self._cut_since: set[str] = set()
+        self.tally = PrefetchTally()
 
     def pin(self, digest: str, lengths: Sequence[int]) -> None:
         """Keep what the pool has of ``digest`` until :meth:`unpin`; pins count."""
@@ -83,6 +95,45 @@ class ChunkPool:
         occupant = self._occupants[digest]
         occupant.filled = max(occupant.filled, min(chunks, len(occupant.buffers)))
 
+    def make_prefetch_room(self, digest: str, give_way: Sequence[str], unused_limit_bytes: int) -> int | None:
+        """Give the pinned ``digest`` a buffer for one more chunk; none if that is not to be had.
+
+        Only a free buffer is used, or one from the tail of the first of ``give_way`` that nobody has pinned; and not
+        more than ``unused_limit_bytes`` in all are prefetched bytes that nobody has used yet.
+        """
+        occupant = self._occupants[digest]
+        others = [name for name in give_way if name != digest and self._unpinned(name)]
+        length = occupant.lengths[len(occupant.buffers)]
+        while self.unused_bytes + length > unused_limit_bytes:
+            if not self._shorten_first([name for name in others if self._has_unused(name)]):
+                return None
+        if not self._free and not self._shorten_first(others):
+            return None
+        buffer = self._free.pop()
+        occupant.buffers.append(buffer)
+        return buffer
+
+    def mark_prefetched(self, digest: str) -> None:
+        """Note that the chunk that room was made for last has verified bytes, which nobody asked for yet."""
+        occupant = self._occupants[digest]
+        if occupant.unused_from is None:
+            occupant.unused_from = occupant.filled
+        self.tally.prefetched_bytes += occupant.lengths[occupant.filled]
+        occupant.filled += 1
+
+    def note_use(self, digest: str) -> None:
+        """Note that somebody opens ``digest``: what was prefetched of it was worth it."""
+        occupant = self._occupants.get(digest)
+        if occupant is not None and occupant.unused_from is not None:
+            self.tally.hits += 1
+            self.tally.hit_bytes += occupant.unused_bytes
+            occupant.unused_from = None
+
+    def take_cut(self) -> set[str]:
+        """The checkpoints that have lost chunks since this was asked last."""
+        cut, self._cut_since = self._cut_since, set()
+        return cut
+
     def evict(self, digest: str) -> int:
         """Drop ``digest`` unless it is pinned; return the bytes dropped."""
         occupant = self._occupants.get(digest)
@@ -118,6 +169,11 @@ class ChunkPool:
         occupant = self._occupants.get(digest)
         return occupant.bytes_of(occupant.filled) if occupant else 0
 
+    def holds_all(self, digest: str) -> bool:
+        """Whether every chunk of ``digest`` can be read here."""
+        occupant = self._occupants.get(digest)
+        return occupant is not None and occupant.filled == len(occupant.lengths)
+
     def digests(self) -> tuple[str, ...]:
         """The checkpoints with at least one buffer."""
         return tuple(digest for digest, occupant in self._occupants.items() if occupant.buffers)
@@ -132,6 +188,11 @@ class ChunkPool:
         """Bytes of chunks that may not be evicted."""
         pinned = (occupant for occupant in self._occupants.values() if occupant.pins and not occupant.parked)
         return sum(occupant.bytes_of(len(occupant.buffers)) for occupant in pinned)
+
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes that were prefetched and not used since."""
+        return sum(occupant.unused_bytes for occupant in self._occupants.values())
 
     @property
     def available_buffers(self) -> int:
@@ -150,9 +211,22 @@ class ChunkPool:
         candidates = [(self._order(o), digest) for digest, o in self._occupants.items() if not o.pins and o.buffers]
         if not candidates:
             return False
-        digest = min(candidates)[1]
+        return self._shorten_first([min(candidates)[1]])
+
+    def _shorten_first(self, digests: Sequence[str]) -> bool:
+        """Take the last buffer of the first of ``digests`` that has one."""
+        digest = next((name for name in digests if name in self._occupants), None)
+        if digest is None:
+            return False
         self._cut(digest, len(self._occupants[digest].buffers) - 1)
         return True
+
+    def _has_unused(self, digest: str) -> bool:
+        return digest in self._occupants and self._occupants[digest].unused_from is not None
+
+    def _unpinned(self, digest: str) -> bool:
+        occupant = self._occupants.get(digest)
+        return occupant is not None and not occupant.pins and bool(occupant.buffers)
 
     def _order(self, occupant: Occupant) -> tuple[bool, int]:
         head_chunks = math.ceil(len(occupant.lengths) * self._head_fraction)
@@ -160,11 +234,21 @@ class ChunkPool:
 
     def _cut(self, digest: str, keep: int) -> None:
         occupant = self._occupants[digest]
+        if occupant.buffers[keep:]:
+            self._cut_since.add(digest)
         self._free.extend(reversed(occupant.buffers[keep:]))
         del occupant.buffers[keep:]
+        self._count_waste(occupant, keep)
         occupant.filled = min(occupant.filled, keep)
         if not occupant.buffers and not occupant.pins:
             del self._occupants[digest]
+
+    def _count_waste(self, occupant: Occupant, keep: int) -> None:
+        if occupant.unused_from is not None:
+            self.tally.wasted_bytes += sum(occupant.lengths[max(keep, occupant.unused_from) : occupant.filled])
+            if keep <= occupant.unused_from:
+                occupant.unused_from = None
+                self.tally.misses += 1
 
     def check_integrity(self) -> None:
         """Raise InternalError if the books do not add up."""

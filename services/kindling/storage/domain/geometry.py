@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Geometry:
             for offset in range(0, size, chunk_bytes)
         )
         return cls(chunk_bytes, tuple(partition_bytes), chunks, sum(partition_bytes))
+
+    def chunks_of_head(self, size_bytes: int) -> int:
+        """How many chunks the first ``size_bytes`` are in."""
+        ends = accumulate(span.length for span in self.chunks)
+        return sum(end - span.length < size_bytes for span, end in zip(self.chunks, ends, strict=True))
 
     def head_bytes(self, chunks: int) -> int:
         """Bytes in the first ``chunks`` chunks."""

@@ -51,6 +51,15 @@ def default_parked_bytes(name: str) -> int | None:
     return int(torch.cuda.get_device_properties(resolve_device(name)).total_memory * PARKED_SHARE)
 
 
+def memory_bytes(name: str) -> int:
+    """Return a device's own memory; 0 on a CPU, whose weights stay in the node's chunk pool."""
+    if name == "cpu":
+        return 0
+    import torch
+
+    return int(torch.cuda.get_device_properties(resolve_device(name)).total_memory)
+
+
 def free_bytes(device: "torch.device") -> int:
     """Return what a CUDA device has free, with what torch's allocator keeps and does not use."""
     import torch

@@ -29,7 +29,7 @@ class Turns(Generic[T]):
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[T]] = {}
-        self._last_turn: dict[str, int] = {}
+        self._last_turn: dict[str, int] = {}  # the longest ago first
         self._turn = 0
 
     def add(self, one: T) -> None:
@@ -45,14 +45,16 @@ class Turns(Generic[T]):
         if not self._lines:
             return None
         places = Counter(one.tenant for one in placed)
-        self._forget_others(places)
         tenant = min(self._lines, key=lambda name: (places[name], self._last_turn.get(name, 0)))
         return self._lines[tenant][0]
 
     def take(self, one: T) -> None:
         """It has got a place: it waits no more, and its tenant has had a turn."""
         self._turn += 1
+        self._last_turn.pop(one.tenant, None)
         self._last_turn[one.tenant] = self._turn
+        if len(self._last_turn) > _REMEMBERED:  # the oldest turn and none are the same: before all others
+            del self._last_turn[next(iter(self._last_turn))]
         self.remove(one)
 
     def remove(self, one: T) -> None:
@@ -73,9 +75,3 @@ class Turns(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         for line in self._lines.values():
             yield from line
-
-    def _forget_others(self, places: Counter[str]) -> None:
-        """Keep the turns only of tenants that are here, once they are many."""
-        if len(self._last_turn) > _REMEMBERED:
-            here = self._lines.keys() | places.keys()
-            self._last_turn = {name: turn for name, turn in self._last_turn.items() if name in here}
