@@ -100,6 +100,13 @@ class Client:
         with remote_errors("scheduler"):
             return await self.cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest(**what))
 
+    async def until_status(self, holds: Callable[[Any], bool]) -> Any:
+        """Ask for the cluster's status until it is as wanted; returns it."""
+        async with asyncio.timeout(10):
+            while not holds(status := await self.status()):
+                pass
+            return status
+
     async def deploy(self, name: str, source: str = "file:///models/m", **settings: Any) -> Any:
         request = model_pb2.DeployModelRequest(
             request_id=uuid.uuid4().hex,

@@ -55,12 +55,12 @@ async def running(cluster: Cluster) -> Running:
 
 async def until_seen(client: Client, node_id: str, workers: int) -> None:
     """Return once the scheduler knows of so many workers on a node and has heard of g2."""
-    async with asyncio.timeout(10):
-        while True:
-            status = await client.status()
-            seen = sum(len(node.workers) for node in status.nodes if node.node_id == node_id)
-            if seen == workers and all(one.generations == 2 for one in status.instances):
-                return
+    await client.until_status(
+        lambda status: (
+            sum(len(node.workers) for node in status.nodes if node.node_id == node_id) == workers
+            and all(one.generations == 2 for one in status.instances)
+        )
+    )
 
 
 async def states(client: Client) -> dict[str, tuple[int, int]]:

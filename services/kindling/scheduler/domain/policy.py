@@ -1,5 +1,6 @@
 """The policy: what to do for a model that needs room. Pure: (view, need, now) → decision."""
 
+import math
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ class Policy:
         if barred >= view.startable:  # without the shunned ones, somebody less choosy might still succeed
             return Wait(WaitReason.NO_SLOT if shunned & view.startable else WaitReason.ALL_FAILED)
         free = soonest(view, need.model.checkpoint, barred, now, self.assumptions)
-        room = self._best_room(view, need, barred, now, free[0].seconds if free else float("inf"))
+        room = self._best_room(view, need, barred, now, free[0].seconds if free else math.inf)
         if room is not None:
             return room.decision
         return StartInstance(free[0], tuple(free[1 : 1 + _ALTERNATIVES])) if free else Wait(WaitReason.NO_SLOT)
@@ -55,7 +56,7 @@ class Policy:
         search = RoomSearch(view, need, barred, now, self.assumptions, limit_seconds)
         search.look_at_leaving()
         search.look_at_idle()
-        if need.queued:
+        if need.queued and search.limit_seconds < math.inf:  # else there is nowhere to go for anybody, or to wait less
             search.look_at_busy(migrates=self.migrates)
         return search.best
 
