@@ -57,8 +57,6 @@ class Counting(RuleBasedStateMachine):
         for place in reports:
             self._hear(place)
         self.grants.move(generation_id, source, goal, self._tick())
-        if self.grants.instance_of(generation_id) == goal:
-            self._granted_anew(generation_id, goal)
 
     @precondition(lambda self: any(self._granted(place) for place in INSTANCES))
     @rule(data=st.data(), goal=places, finds=st.booleans(), arrives=st.booleans())
@@ -69,7 +67,6 @@ class Counting(RuleBasedStateMachine):
         self.grants.leave(generation_id, self._tick())
         if finds:
             self.grants.grant(generation_id, goal, self._tick(), _tenant(generation_id))
-            self._granted_anew(generation_id, goal)
             if arrives:
                 self.running[goal].add(generation_id)
 
@@ -109,11 +106,6 @@ class Counting(RuleBasedStateMachine):
         counted = Counter({tenant: self.grants.in_flight_of(tenant) for tenant in TENANTS})
         assert counted.total() == len(granted)
         assert counted["acme"] <= granted.count("acme")  # who moves without a grant counts for the default tenant
-
-    def _granted_anew(self, generation_id: str, place: str) -> None:
-        """It was released there before, and is not any more."""
-        if self.released_at.get(generation_id) == place:
-            del self.released_at[generation_id]
 
     def _hear(self, place: str) -> None:
         self.grants.report(place, frozenset(self.running[place]), self._tick())
