@@ -102,11 +102,15 @@ def prompt_of(length: int, seed: int = 0) -> tuple[int, ...]:
 
 
 def request(
-    generation_id: str, prompt: Sequence[int] = (1, 2, 3), emitted: Sequence[int] = (), **sampling: Any
+    generation_id: str,
+    prompt: Sequence[int] = (1, 2, 3),
+    emitted: Sequence[int] = (),
+    tenant: str = "",
+    **sampling: Any,
 ) -> GenerationRequest:
     """A request, by default for eight greedy tokens."""
     params = SamplingParams(**{"max_tokens": 8, **sampling})
-    return GenerationRequest(generation_id, tuple(prompt), params, tuple(emitted))
+    return GenerationRequest(generation_id, tuple(prompt), params, tuple(emitted), tenant)
 
 
 Outcome = dict[str, list[Token | Finished]]

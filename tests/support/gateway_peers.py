@@ -77,6 +77,7 @@ class FakeScheduler(
         self.acquired = Journal()
         self.released = Journal()
         self.avoided: list[list[str]] = []
+        self.tenants: list[str] = []
         self.file_reads = 0
         self.before_grant: list[scheduler_pb2.AcquireResponse] = []
         self.hold: asyncio.Event | None = None
@@ -87,6 +88,7 @@ class FakeScheduler(
         if self.refuse is not None:
             raise self.refuse()
         self.avoided.append(list(request.avoid_instance_ids))
+        self.tenants.append(request.tenant)
         await self.acquired.add(request.generation_id)
         for event in self.before_grant:
             yield event

@@ -57,6 +57,7 @@ class Choice:
             prompt_token_ids=prompt_token_ids,
             sampling=replace(request.sampling, seed=seed, max_tokens=max_tokens),
             emitted=[],
+            tenant=request.tenant,
         )
         self._reason = FinishReason.STOP
         self._text = ChoiceText(tokenizer.decode, tokenizer.hidden_ids, request.stop)

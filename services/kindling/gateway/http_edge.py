@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kindling.gateway.domain.api_keys import ApiKeys
+from kindling.gateway.domain.tenants import TENANT_HEADER
 from kindling.gateway.http_errors import error_response
 from kindling.platform.errors import KindlingError
 
@@ -15,7 +16,10 @@ tracer = trace.get_tracer(__name__)
 
 
 class Edge:
-    """Starlette middleware. Answers carry ``x-request-id``, which is the id of the request's trace."""
+    """Starlette middleware. Answers carry ``x-request-id``, which is the id of the request's trace.
+
+    Handlers under ``/v1/`` find the caller's tenant in ``request.state.tenant``.
+    """
 
     def __init__(self, app: ASGIApp, api_keys: ApiKeys) -> None:
         self._app = app
@@ -34,7 +38,8 @@ class Edge:
             answer = _Answer(send, _request_id(span), span)
             try:
                 if scope["path"].startswith("/v1/"):
-                    self._api_keys.require(_bytes(headers.get("authorization")))
+                    key, claimed = _bytes(headers.get("authorization")), headers.get(TENANT_HEADER)
+                    scope.setdefault("state", {})["tenant"] = self._api_keys.require(key, claimed)
                 await self._app(scope, receive, answer.send)
             except KindlingError as error:
                 # Once the answer has begun, its sender reports errors itself.

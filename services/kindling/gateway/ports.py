@@ -13,7 +13,7 @@ from kindling.gateway.domain.request import ChatMessage, Sampling
 class Generation:
     """One generation: what was asked, and every token it has emitted so far, so that it can go on elsewhere.
 
-    ``sampling`` has a seed and a limit.
+    ``sampling`` has a seed and a limit. ``tenant`` is whose it is, empty for the default tenant.
     """
 
     generation_id: str
@@ -21,6 +21,7 @@ class Generation:
     prompt_token_ids: tuple[int, ...]
     sampling: Sampling
     emitted: list[int]
+    tenant: str = ""
 
 
 class Scheduler(Protocol):

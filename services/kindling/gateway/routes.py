@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from dataclasses import replace
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -40,14 +41,14 @@ class OpenAIApi:
         """POST /v1/chat/completions."""
         parsed, options = parse_chat(await read_json(request, self._settings.max_body_bytes))
         answer_format = ChatFormat(_head("chatcmpl", parsed), options)
-        events = self._completions.answer(parsed)
+        events = self._completions.answer(replace(parsed, tenant=request.state.tenant))
         return Answer(events, answer_format, options, self._settings.queue_comment_seconds)
 
     async def complete(self, request: Request) -> Answer:
         """POST /v1/completions."""
         parsed, options = parse_completion(await read_json(request, self._settings.max_body_bytes))
         answer_format = CompletionFormat(_head("cmpl", parsed), options)
-        events = self._completions.answer(parsed)
+        events = self._completions.answer(replace(parsed, tenant=request.state.tenant))
         return Answer(events, answer_format, options, self._settings.queue_comment_seconds)
 
     async def list_models(self, _request: Request) -> Response:

@@ -22,6 +22,7 @@ from kindling.gateway.domain.events import (
 )
 from kindling.gateway.domain.openai_request import parse_chat, parse_completion
 from kindling.gateway.domain.request import CompletionRequest
+from kindling.gateway.domain.tenants import TENANT_HEADER
 from kindling.v1 import checkpoint_pb2, generation_pb2, generation_pb2_grpc, inference_pb2, scheduler_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -43,22 +44,23 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         self, request: generation_pb2.CompleteRequest, context: Context
     ) -> AsyncIterator[generation_pb2.CompleteResponse]:
         """Run a prompt or a conversation and stream the answer."""
-        require_key(self._api_keys, context)
-        async with aclosing(self._completions.answer(_traced(request))) as events:
+        tenant = require_key(self._api_keys, context)
+        async with aclosing(self._completions.answer(_completion(request, tenant))) as events:
             async for event in events:
                 if not isinstance(event, Prepared):
                     yield _response_of(event)
 
 
-def require_key(api_keys: ApiKeys, context: Context) -> None:
-    """Check the key in the call's metadata, `authorization: Bearer KEY`."""
+def require_key(api_keys: ApiKeys, context: Context) -> str:
+    """Check the key in the call's metadata, `authorization: Bearer KEY`, and return the caller's tenant."""
     metadata = dict(context.invocation_metadata() or ())
-    value = metadata.get("authorization")
-    api_keys.require(value.encode() if isinstance(value, str) else value)
+    value, claimed = metadata.get("authorization"), metadata.get(TENANT_HEADER)
+    key = value.encode() if isinstance(value, str) else value
+    return api_keys.require(key, claimed.decode("latin-1") if isinstance(claimed, bytes) else claimed)
 
 
-def _traced(request: generation_pb2.CompleteRequest) -> CompletionRequest:
-    return replace(_request_of(request), trace=request.trace)
+def _completion(request: generation_pb2.CompleteRequest, tenant: str) -> CompletionRequest:
+    return replace(_request_of(request), trace=request.trace, tenant=tenant)
 
 
 def _request_of(request: generation_pb2.CompleteRequest) -> CompletionRequest:

@@ -16,7 +16,11 @@ class GatewaySettings(ServiceSettings):
     http_host: str = Field(default="127.0.0.1", description="host to serve HTTP on")
     http_port: int = Field(default=8080, ge=0, le=65535, description="port to serve HTTP on; 0 takes a free one")
     schedulers: str = Field(default="127.0.0.1:8090", description="comma-separated host:port of the schedulers")
-    api_keys: SecretStr = Field(default=SecretStr(""), description="comma-separated keys; none: everybody is served")
+    api_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="comma-separated keys, each KEY or TENANT:KEY; none: everybody is served, as the tenant that "
+        "the header x-kindling-tenant names",
+    )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="longest request body")
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, description="longest request line and headers together")
     tokenizer_cache_size: int = Field(default=16, ge=1, description="tokenizers kept in memory")
@@ -64,5 +68,5 @@ class GatewaySettings(ServiceSettings):
 
     @property
     def api_key_list(self) -> list[str]:
-        """The keys, one by one."""
+        """The entries for keys, one by one."""
         return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]

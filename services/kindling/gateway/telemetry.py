@@ -58,15 +58,16 @@ def note_move(generation_id: str, move: Moved) -> None:
 class RequestMeter:
     """Measures one request between ``with``'s begin and end, and describes it on the current span.
 
-    Tokens of all its choices count together.
+    Tokens of all its choices count together. The tenant is told on the span alone: anybody can name any number of them.
     """
 
-    def __init__(self, operation: str, model: str) -> None:
+    def __init__(self, operation: str, model: str, tenant: str = "") -> None:
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._last_token_at = self.started_at
+        self._tenant = tenant
         self._attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
 
     @property
@@ -82,7 +83,7 @@ class RequestMeter:
 
     def __enter__(self) -> Self:
         _active.add(1, self._attributes)
-        trace.get_current_span().set_attributes(self._attributes)
+        trace.get_current_span().set_attributes({**self._attributes, "kindling.tenant": self._tenant})
         return self
 
     def __exit__(

@@ -76,7 +76,7 @@ class Desk:
         self._starting: dict[str, Starting] = {}  # by model, the latest news of a start
 
     async def acquire(
-        self, generation_id: str, model: str, avoid: frozenset[str] = frozenset()
+        self, generation_id: str, model: str, avoid: frozenset[str] = frozenset(), tenant: str = ""
     ) -> AsyncGenerator[Queued | Starting | Grant, None]:
         """Yield progress, then the grant. Closing gives the request up, and the grant too if it was not taken.
 
@@ -84,7 +84,7 @@ class Desk:
         there is nothing else for it within a moment.
         Raises NOT_FOUND, QUEUE_FULL, QUEUE_TIMEOUT, NO_WORKERS, or the error with which the start failed.
         """
-        request = Request(generation_id, model, self._clock.now(), avoid)
+        request = Request(generation_id, model, self._clock.now(), avoid, tenant)
         granted = self._planner.try_grant(request, request.arrived_at)
         if avoid:
             self._changes.note()  # a grant may have been given back

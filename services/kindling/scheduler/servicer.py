@@ -36,7 +36,8 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         avoid = frozenset(request.avoid_instance_ids)
         if term.prefetching is not None and not avoid:  # else it is a call that was counted before
             term.prefetching.note_call(request.model)
-        async with aclosing(term.desk.acquire(request.generation_id, request.model, avoid)) as events:
+        events = term.desk.acquire(request.generation_id, request.model, avoid, request.tenant)
+        async with aclosing(events):
             async for event in events:
                 yield _response(term, event)
 

@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from kindling.v1 import checkpoint_pb2 as kindling_dot_v1_dot_checkpoint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/scheduler.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\"}\n\x0e\x41\x63quireRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x1a\n\x12\x61void_instance_ids\x18\x05 \x03(\t\"\x95\x01\n\x0f\x41\x63quireResponse\x12%\n\x06queued\x18\x01 \x01(\x0b\x32\x13.kindling.v1.QueuedH\x00\x12)\n\x08starting\x18\x02 \x01(\x0b\x32\x15.kindling.v1.StartingH\x00\x12\'\n\x07granted\x18\x03 \x01(\x0b\x32\x14.kindling.v1.GrantedH\x00\x42\x07\n\x05\x65vent\"\x17\n\x06Queued\x12\r\n\x05\x61head\x18\x01 \x01(\r\"x\n\x08Starting\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12+\n\x08progress\x18\x03 \x01(\x0b\x32\x19.kindling.v1.LoadProgress\x12\x19\n\x11\x65stimated_seconds\x18\x04 \x01(\x01\"\x8f\x01\n\x07Granted\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x16\n\x0eworker_address\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12%\n\x05start\x18\x04 \x01(\x0e\x32\x16.kindling.v1.StartKind\x12\x1f\n\x04\x66rom\x18\x05 \x01(\x0e\x32\x11.kindling.v1.Tier\"<\n\x0eReleaseRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"\x11\n\x0fReleaseResponse*Q\n\tStartKind\x12\x1a\n\x16START_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_KIND_WARM\x10\x01\x12\x13\n\x0fSTART_KIND_COLD\x10\x02\x32\xa0\x01\n\x10SchedulerService\x12\x46\n\x07\x41\x63quire\x12\x1b.kindling.v1.AcquireRequest\x1a\x1c.kindling.v1.AcquireResponse0\x01\x12\x44\n\x07Release\x12\x1b.kindling.v1.ReleaseRequest\x1a\x1c.kindling.v1.ReleaseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/scheduler.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\"\x8d\x01\n\x0e\x41\x63quireRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x1a\n\x12\x61void_instance_ids\x18\x05 \x03(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"\x95\x01\n\x0f\x41\x63quireResponse\x12%\n\x06queued\x18\x01 \x01(\x0b\x32\x13.kindling.v1.QueuedH\x00\x12)\n\x08starting\x18\x02 \x01(\x0b\x32\x15.kindling.v1.StartingH\x00\x12\'\n\x07granted\x18\x03 \x01(\x0b\x32\x14.kindling.v1.GrantedH\x00\x42\x07\n\x05\x65vent\"\x17\n\x06Queued\x12\r\n\x05\x61head\x18\x01 \x01(\r\"x\n\x08Starting\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12+\n\x08progress\x18\x03 \x01(\x0b\x32\x19.kindling.v1.LoadProgress\x12\x19\n\x11\x65stimated_seconds\x18\x04 \x01(\x01\"\x8f\x01\n\x07Granted\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x16\n\x0eworker_address\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12%\n\x05start\x18\x04 \x01(\x0e\x32\x16.kindling.v1.StartKind\x12\x1f\n\x04\x66rom\x18\x05 \x01(\x0e\x32\x11.kindling.v1.Tier\"<\n\x0eReleaseRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"\x11\n\x0fReleaseResponse*Q\n\tStartKind\x12\x1a\n\x16START_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_KIND_WARM\x10\x01\x12\x13\n\x0fSTART_KIND_COLD\x10\x02\x32\xa0\x01\n\x10SchedulerService\x12\x46\n\x07\x41\x63quire\x12\x1b.kindling.v1.AcquireRequest\x1a\x1c.kindling.v1.AcquireResponse0\x01\x12\x44\n\x07Release\x12\x1b.kindling.v1.ReleaseRequest\x1a\x1c.kindling.v1.ReleaseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.scheduler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STARTKIND']._serialized_start=727
-  _globals['_STARTKIND']._serialized_end=808
-  _globals['_ACQUIREREQUEST']._serialized_start=74
-  _globals['_ACQUIREREQUEST']._serialized_end=199
-  _globals['_ACQUIRERESPONSE']._serialized_start=202
-  _globals['_ACQUIRERESPONSE']._serialized_end=351
-  _globals['_QUEUED']._serialized_start=353
-  _globals['_QUEUED']._serialized_end=376
-  _globals['_STARTING']._serialized_start=378
-  _globals['_STARTING']._serialized_end=498
-  _globals['_GRANTED']._serialized_start=501
-  _globals['_GRANTED']._serialized_end=644
-  _globals['_RELEASEREQUEST']._serialized_start=646
-  _globals['_RELEASEREQUEST']._serialized_end=706
-  _globals['_RELEASERESPONSE']._serialized_start=708
-  _globals['_RELEASERESPONSE']._serialized_end=725
-  _globals['_SCHEDULERSERVICE']._serialized_start=811
-  _globals['_SCHEDULERSERVICE']._serialized_end=971
+  _globals['_STARTKIND']._serialized_start=744
+  _globals['_STARTKIND']._serialized_end=825
+  _globals['_ACQUIREREQUEST']._serialized_start=75
+  _globals['_ACQUIREREQUEST']._serialized_end=216
+  _globals['_ACQUIRERESPONSE']._serialized_start=219
+  _globals['_ACQUIRERESPONSE']._serialized_end=368
+  _globals['_QUEUED']._serialized_start=370
+  _globals['_QUEUED']._serialized_end=393
+  _globals['_STARTING']._serialized_start=395
+  _globals['_STARTING']._serialized_end=515
+  _globals['_GRANTED']._serialized_start=518
+  _globals['_GRANTED']._serialized_end=661
+  _globals['_RELEASEREQUEST']._serialized_start=663
+  _globals['_RELEASEREQUEST']._serialized_end=723
+  _globals['_RELEASERESPONSE']._serialized_start=725
+  _globals['_RELEASERESPONSE']._serialized_end=742
+  _globals['_SCHEDULERSERVICE']._serialized_start=828
+  _globals['_SCHEDULERSERVICE']._serialized_end=988
 # @@protoc_insertion_point(module_scope)

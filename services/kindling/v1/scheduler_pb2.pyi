@@ -55,6 +55,7 @@ class AcquireRequest(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     AVOID_INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     generation_id: _builtins.str
     """Unique id of the generation; asking twice with one id yields one grant."""
     model: _builtins.str
@@ -63,6 +64,8 @@ class AcquireRequest(_message.Message):
     """Tokens in the prompt."""
     max_tokens: _builtins.int
     """Most tokens that the answer may have."""
+    tenant: _builtins.str
+    """Whom the generation belongs to; empty is the default tenant. Places are given to tenants in turn."""
     @_builtins.property
     def avoid_instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Instances in which this generation broke off or went silent; a place elsewhere is wanted. A grant that the
@@ -77,10 +80,11 @@ class AcquireRequest(_message.Message):
         prompt_tokens: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
         avoid_instance_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid_instance_ids", b"avoid_instance_ids", "generation_id", b"generation_id", "max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid_instance_ids", b"avoid_instance_ids", "generation_id", b"generation_id", "max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,7 +136,7 @@ class Queued(_message.Message):
 
     AHEAD_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
-    """Requests of the same model ahead of this one."""
+    """Requests of the same model that waited when this one came. They are ahead of it, unless it is its tenant's turn."""
     def __init__(
         self,
         *,

@@ -47,6 +47,7 @@ def generation_from_wire(request: inference_pb2.GenerateRequest) -> GenerationRe
         prompt_token_ids=tuple(request.prompt_token_ids),
         sampling=_sampling(request.sampling),
         emitted_token_ids=tuple(request.emitted_token_ids),
+        tenant=request.tenant,
     )
 
 

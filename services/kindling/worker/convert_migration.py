@@ -15,6 +15,7 @@ def begin_to_wire(instance_id: str, request: GenerationRequest) -> inference_pb2
         prompt_token_ids=request.prompt_token_ids,
         emitted_token_ids=request.emitted_token_ids,
         sampling=_sampling_to_wire(request.sampling),
+        tenant=request.tenant,
     )
     return inference_pb2.ReceiveGenerationRequest(begin=begin)
 

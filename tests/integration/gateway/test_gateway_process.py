@@ -101,7 +101,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 async def test_a_request_joins_the_callers_trace(spans: InMemorySpanExporter):
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     async with gateway_rig() as rig:
-        headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+        headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01", "x-kindling-tenant": "acme"}
         answer = await rig.client.post("/v1/chat/completions", json=BODY, headers=headers)
         assert answer.headers["x-request-id"] == trace_id
         completion_tokens = answer.json()["usage"]["completion_tokens"]
@@ -110,5 +110,6 @@ async def test_a_request_joins_the_callers_trace(spans: InMemorySpanExporter):
     assert span.name == "POST /v1/chat/completions"
     assert span.attributes["gen_ai.request.model"] == MODEL
     assert span.attributes["gen_ai.operation.name"] == "chat"
+    assert span.attributes["kindling.tenant"] == "acme"
     assert span.attributes["gen_ai.usage.output_tokens"] == completion_tokens
     assert span.attributes["http.response.status_code"] == 200

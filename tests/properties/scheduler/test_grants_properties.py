@@ -1,5 +1,7 @@
 """What holds for the count of generations, however reports, moves and ends overtake each other."""
 
+from collections import Counter
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -7,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kindling.scheduler.domain.grants import GrantLedger
 
 INSTANCES = ("a", "b", "c")
+TENANTS = ("", "acme")
 places = st.sampled_from(INSTANCES)
 
 
@@ -28,7 +31,7 @@ class Counting(RuleBasedStateMachine):
     def grant(self, place: str, arrives: bool) -> None:
         generation_id = f"g{len(self.known)}"
         self.known.append(generation_id)
-        self.grants.grant(generation_id, place, self._tick())
+        self.grants.grant(generation_id, place, self._tick(), _tenant(generation_id))
         if arrives:
             self._arrive(generation_id)
 
@@ -63,7 +66,7 @@ class Counting(RuleBasedStateMachine):
         generation_id = data.draw(st.sampled_from(granted))
         self.grants.leave(generation_id, self._tick())
         if finds:
-            self.grants.grant(generation_id, goal, self._tick())
+            self.grants.grant(generation_id, goal, self._tick(), _tenant(generation_id))
             if arrives:
                 self.running[goal].add(generation_id)
 
@@ -97,6 +100,13 @@ class Counting(RuleBasedStateMachine):
             assert count >= len(self._granted(place))
             assert (self.grants.idle_since(place) is None) == (count > 0)
 
+    @invariant()
+    def grants_are_counted_by_tenant(self) -> None:
+        granted = [_tenant(one) for one in self.known if self.grants.instance_of(one) is not None]
+        counted = Counter({tenant: self.grants.in_flight_of(tenant) for tenant in TENANTS})
+        assert counted.total() == len(granted)
+        assert counted["acme"] <= granted.count("acme")  # who moves without a grant counts for the default tenant
+
     def _hear(self, place: str) -> None:
         self.grants.report(place, frozenset(self.running[place]), self._tick())
 
@@ -117,6 +127,10 @@ class Counting(RuleBasedStateMachine):
     def _tick(self) -> float:
         self.now += 1.0
         return self.now
+
+
+def _tenant(generation_id: str) -> str:
+    return TENANTS[int(generation_id[1:]) % 2]
 
 
 Counting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -30,6 +30,7 @@ class GrpcScheduler:
             prompt_tokens=len(generation.prompt_token_ids),
             max_tokens=generation.sampling.max_tokens or 0,
             avoid_instance_ids=sorted(avoid),
+            tenant=generation.tenant,
         )
 
         def call(channel: grpc.aio.Channel) -> AsyncIterable[scheduler_pb2.AcquireResponse]:

@@ -80,6 +80,7 @@ def generate_request_of(instance_id: str, generation: Generation) -> inference_p
             ignore_eos=sampling.ignore_eos,
             top_logprobs=sampling.top_logprobs,
         ),
+        tenant=generation.tenant,
     )
 
 

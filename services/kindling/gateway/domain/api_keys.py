@@ -3,27 +3,43 @@
 import hmac
 from collections.abc import Sequence
 
+from kindling.gateway.domain.tenants import claimed_tenant, is_tenant
 from kindling.platform.errors import UnauthenticatedError
 
 
 class ApiKeys:
-    """The keys that are accepted; without any, everybody may call."""
+    """The keys that are accepted; without any, everybody may call.
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = tuple(key.encode() for key in keys)
+    An entry ``tenant:key`` is a tenant's key, which may be sent with or without the tenant's name before it. Any other
+    entry is a key of the default tenant, whose name is empty.
+    """
 
-    def require(self, authorization: bytes | None) -> None:
-        """Check the value of an ``Authorization`` header.
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._tenants: dict[bytes, str] = {}
+        for entry in entries:
+            tenant, colon, key = entry.partition(":")
+            if colon and key and is_tenant(tenant):
+                self._tenants[key.encode()] = tenant
+                self._tenants[entry.encode()] = tenant
+            else:
+                self._tenants[entry.encode()] = ""
+
+    def require(self, authorization: bytes | None, claimed: str | None = None) -> str:
+        """Check the value of an ``Authorization`` header and return the caller's tenant.
+
+        That is the key's tenant; only without keys it is the one ``claimed``.
 
         Raises:
             UnauthenticatedError: API_KEY_INVALID.
+            InvalidArgumentError: TENANT_INVALID.
         """
-        if not self._keys:
-            return
+        if not self._tenants:
+            return claimed_tenant(claimed)
         scheme, _, given = (authorization or b"").partition(b" ")
         # Every key is compared, so that the time taken tells nothing about which one was close.
-        matches = [hmac.compare_digest(key, given.strip()) for key in self._keys]
-        if scheme.lower() != b"bearer" or not any(matches):
+        matches = [tenant for key, tenant in self._tenants.items() if hmac.compare_digest(key, given.strip())]
+        if scheme.lower() != b"bearer" or not matches:
             raise UnauthenticatedError(
                 "Missing or wrong API key; send it as 'Authorization: Bearer KEY'.", reason="API_KEY_INVALID"
             )
+        return matches[0]

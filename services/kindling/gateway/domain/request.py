@@ -55,7 +55,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """Prompts to answer, each ``n`` times; choice ``i`` answers prompt ``i // n``. With ``trace``, moves are told."""
+    """Prompts to answer, each ``n`` times; choice ``i`` answers prompt ``i // n``. With ``trace``, moves are told.
+
+    ``tenant`` is whose request it is, empty for the default tenant.
+    """
 
     model: str
     prompts: tuple[Prompt, ...]
@@ -64,6 +67,7 @@ class CompletionRequest:
     n: int = 1
     echo: bool = False
     trace: bool = False
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Which generations an instance has on its hands: those granted and not yet released, and those its worker reports."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ class _Account:
 
 
 class GrantLedger:
-    """Counts the generations in flight per instance.
+    """Counts the generations in flight per instance, and those that have grants per tenant.
 
     A grant ends when it is released, when a worker that had reported its generation reports it no more, or
     ``ttl_seconds`` after it was given if the worker never reported it. ``changed`` is told of each instance of which
@@ -34,6 +35,8 @@ class GrantLedger:
         self._changed = changed
         self._ended = ended
         self._began: dict[str, float] = {}  # by generation
+        self._tenants: dict[str, str] = {}  # by generation
+        self._in_flight_of: Counter[str] = Counter()  # by tenant
         self._accounts: dict[str, _Account] = {}
         self._instance_of: dict[str, str] = {}
         self._unseen: dict[str, float] = {}  # oldest first: the time to live is the same for all
@@ -47,7 +50,7 @@ class GrantLedger:
         account = self._accounts.pop(instance_id, None)
         for generation_id in account.granted if account else ():
             self._unseen.pop(generation_id, None)
-            self._began.pop(generation_id)
+            self._forget(generation_id)
             del self._instance_of[generation_id]
 
     def touch(self, instance_id: str, now: float) -> None:
@@ -57,13 +60,15 @@ class GrantLedger:
             account.idle_since = now
         self._changed(instance_id)
 
-    def grant(self, generation_id: str, instance_id: str, now: float) -> None:
-        """Give a generation room in an instance, once."""
+    def grant(self, generation_id: str, instance_id: str, now: float, tenant: str = "") -> None:
+        """Give a tenant's generation room in an instance, once."""
         if generation_id in self._instance_of:
             return
         self._instance_of[generation_id] = instance_id
         self._unseen[generation_id] = now
         self._began.setdefault(generation_id, now)
+        self._tenants[generation_id] = tenant
+        self._in_flight_of[tenant] += 1
         account = self._accounts[instance_id]
         account.granted.add(generation_id)
         account.ended.discard(generation_id)
@@ -80,7 +85,8 @@ class GrantLedger:
         return True
 
     def _take_back(self, generation_id: str, instance_id: str, now: float) -> None:
-        del self._instance_of[generation_id], self._began[generation_id]
+        del self._instance_of[generation_id]
+        self._forget(generation_id)
         self._unseen.pop(generation_id, None)
         account = self._accounts[instance_id]
         account.granted.discard(generation_id)
@@ -92,7 +98,7 @@ class GrantLedger:
         instance_id = self._instance_of.pop(generation_id, None)
         if instance_id is not None:
             self._unseen.pop(generation_id, None)
-            self._began.pop(generation_id)
+            self._forget(generation_id)
             account = self._accounts[instance_id]
             account.granted.discard(generation_id)
             self._settle(instance_id, now)
@@ -107,13 +113,13 @@ class GrantLedger:
         self._settle(target_id, now)
         if generation_id in source.ended or self._instance_of.get(generation_id, source_id) != source_id:
             return
-        began = self._began.get(generation_id, now)
+        began, tenant = self._began.get(generation_id, now), self._tenants.get(generation_id, "")
         if generation_id in self._instance_of:
             self._take_back(generation_id, source_id, now)
         source.ended.add(generation_id)
         self._settle(source_id, now)
         self._began[generation_id] = began
-        self.grant(generation_id, target_id, now)
+        self.grant(generation_id, target_id, now, tenant)
         if generation_id in self._accounts[target_id].reported:
             self._unseen.pop(generation_id)
 
@@ -122,7 +128,7 @@ class GrantLedger:
         account = self._accounts[instance_id]
         over = (account.granted - generation_ids) - self._unseen.keys()
         for generation_id in over:
-            self._ended(instance_id, now - self._began.pop(generation_id))
+            self._ended(instance_id, now - self._forget(generation_id))
             account.granted.discard(generation_id)
             del self._instance_of[generation_id]
         for generation_id in account.granted & generation_ids:
@@ -157,6 +163,10 @@ class GrantLedger:
         """Generations granted or running on an instance, each counted once."""
         return self._accounts[instance_id].in_flight()
 
+    def in_flight_of(self, tenant: str) -> int:
+        """Generations of a tenant that have a grant of this ledger's."""
+        return self._in_flight_of[tenant]
+
     def began(self, instance_id: str) -> list[float] | None:
         """When each of an instance's generations was granted first; none if that is not known of all of them."""
         account = self._accounts[instance_id]
@@ -172,6 +182,14 @@ class GrantLedger:
     def idle_since(self, instance_id: str) -> float | None:
         """Since when an instance has nothing to do; none while it has."""
         return self._accounts[instance_id].idle_since
+
+    def _forget(self, generation_id: str) -> float:
+        """A generation's grant is over; returns when the generation began."""
+        tenant = self._tenants.pop(generation_id)
+        self._in_flight_of[tenant] -= 1
+        if not self._in_flight_of[tenant]:
+            del self._in_flight_of[tenant]
+        return self._began.pop(generation_id)
 
     def _settle(self, instance_id: str, now: float) -> None:
         account = self._accounts[instance_id]

@@ -1,24 +1,30 @@
-"""Requests that wait for room: one line per model, first come, first served."""
+"""Requests that wait for room: one line per model, served by the tenants' turns, first come, first served in each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from kindling.scheduler.domain.turns import Turns
 from kindling.scheduler.domain.values import Request
 
 
 class WaitingLines:
-    """The requests held, by model."""
+    """The requests held, by model; ``in_flight`` tells how many generations of a tenant run."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: Callable[[str], int]) -> None:
         self._lines: dict[str, dict[str, Request]] = {}
+        self._by_tenant: dict[str, dict[str, dict[str, Request]]] = {}  # by model, then by tenant
+        self._turns = Turns(in_flight)
         self._choosy: dict[str, Request] = {}  # those with somebody to avoid, by generation
 
     def join(self, request: Request) -> int:
-        """Go to the end of the model's line; returns how many are ahead."""
+        """Go to the end of the model's line; returns how many are in it."""
         line = self._lines.setdefault(request.model, {})
         ahead = len(line)
         if (earlier := line.get(request.generation_id)) is not None:
             self._choosy.pop(earlier.generation_id, None)
+            if earlier.tenant != request.tenant:
+                self._leave_own(earlier)
         line[request.generation_id] = request
+        self._by_tenant.setdefault(request.model, {}).setdefault(request.tenant, {})[request.generation_id] = request
         if request.avoid:
             self._choosy[request.generation_id] = request
         return ahead
@@ -29,8 +35,31 @@ class WaitingLines:
         if line.get(request.generation_id) is request:
             del line[request.generation_id]
             self._choosy.pop(request.generation_id, None)
+            self._leave_own(request)
         if not line:
             self._lines.pop(request.model, None)
+
+    def serve(self, request: Request) -> None:
+        """Leave the line as its tenant's turn has come."""
+        self._turns.served(request.tenant)
+        self.leave(request)
+
+    def next(self, model: str) -> Request | None:
+        """Whose turn it is among those who wait for a model."""
+        return next(self.in_turn(model), None)
+
+    def in_turn(self, model: str) -> Iterator[Request]:
+        """Everyone who waits for a model in the order in which they are served; to be dropped as ``waiting`` is."""
+        tenants = self._by_tenant.get(model, {})
+        if len(tenants) == 1:
+            return self.waiting(model)
+        return self._turns.order({tenant: own.values() for tenant, own in tenants.items()})
+
+    def is_full(self, request: Request, limit: int) -> bool:
+        """Whether ``limit`` or more wait for its model, and its tenant's fair part of that many are its own."""
+        tenants = self._by_tenant.get(request.model, {})
+        sharing = len(tenants.keys() | {request.tenant})
+        return self.length(request.model) >= limit and len(tenants.get(request.tenant, ())) >= limit // sharing
 
     def head(self, model: str) -> Request | None:
         """Who has waited longest for a model."""
@@ -59,6 +88,14 @@ class WaitingLines:
     def choosy(self) -> Iterable[Request]:
         """Those who wait for an instance that is not one of some."""
         return self._choosy.values()
+
+    def _leave_own(self, request: Request) -> None:
+        tenants = self._by_tenant[request.model]
+        del tenants[request.tenant][request.generation_id]
+        if not tenants[request.tenant]:
+            del tenants[request.tenant]
+        if not tenants:
+            del self._by_tenant[request.model]
 
     def __iter__(self) -> Iterator[Request]:
         for line in self._lines.values():

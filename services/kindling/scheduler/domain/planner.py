@@ -32,7 +32,7 @@ class Planner:
 
     def __init__(self, policy: Policy, limits: Limits, new_suffix: Callable[[], str]) -> None:
         self.view = ClusterView(limits.grant_ttl_seconds)
-        self.lines = WaitingLines()
+        self.lines = WaitingLines(self.view.grants.in_flight_of)
         self.troubles = Troubles(limits.max_start_attempts)
         self.limits = limits
         self._policy = policy
@@ -53,7 +53,7 @@ class Planner:
             return Grant(request, earlier)
         if self.lines.length(model.name) or (instance := instance_with_room(self.view, model, request.avoid)) is None:
             return None
-        self.view.grants.grant(request.generation_id, instance.instance_id, now)
+        self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance)
 
     def hold(self, request: Request, now: float) -> int:
@@ -67,7 +67,7 @@ class Planner:
             raise retold(trouble.error)
         if self.view.sizes.none_holds(model.checkpoint.total_bytes):
             raise no_device_large_enough(model, self.view.sizes.largest_bytes)
-        if not request.avoid and self.lines.length(model.name) >= model.settings.max_queued_requests:
+        if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
         return self.lines.join(request)
 
@@ -197,14 +197,14 @@ class Planner:
             plan.moves.append(self.relocation.make_way(decision, now))
 
     def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
-        """Who is served next, and what they avoid: the first who can run on what there is, else who waits longest."""
-        for request in self.lines.waiting(model.name):
+        """Who is served next, and what they avoid: the first who can run on what there is, else whose turn it is."""
+        for request in self.lines.in_turn(model.name):
             avoid = self._avoided(request, model, now)
             if instance_with_room(self.view, model, avoid) is not None:
                 return request, avoid
             if not avoid:
                 break  # nobody who is choosier has a place either
-        head = self.lines.head(model.name)
+        head = self.lines.next(model.name)
         return head, self._avoided(head, model, now) if head else frozenset()
 
     def _avoided(self, request: Request, model: Model, now: float) -> frozenset[str]:
@@ -215,8 +215,8 @@ class Planner:
         return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
 
     def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
-        self.lines.leave(request)
-        self.view.grants.grant(request.generation_id, instance.instance_id, now)
+        self.lines.serve(request)
+        self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:

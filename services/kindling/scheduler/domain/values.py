@@ -266,9 +266,13 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A generation that wants a place, and not on the instances in ``avoid`` if there is any other."""
+    """A generation that wants a place, and not on the instances in ``avoid`` if there is any other.
+
+    ``tenant`` is whose it is, empty for the default one.
+    """
 
     generation_id: str
     model: str
     arrived_at: float
     avoid: frozenset[str] = frozenset()
+    tenant: str = ""

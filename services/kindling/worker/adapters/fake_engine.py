@@ -14,13 +14,14 @@ from kindling.worker.domain.generation import (
 )
 from kindling.worker.domain.progress import Progress, require_held
 from kindling.worker.domain.stats import EngineStats
+from kindling.worker.domain.turns import Turns
 from kindling.worker.ports import StepEvent
 
 
 class FakeEngine:
     """The next token is a hash of (prompt, seed, position); the end token comes only if a draw hits it.
 
-    ``max_running`` bounds the generations that advance in one step; the others wait their turn in order.
+    ``max_running`` bounds the generations that advance in one step; the others wait for their tenants' turns.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class FakeEngine:
         self._context_length = context_length
         self._max_running = max_running
         self._prefixes: dict[str, bytes] = {}
+        self._progress: dict[str, Progress] = {}
         self._running: dict[str, Progress] = {}
-        self._waiting: dict[str, Progress] = {}
+        self._waiting: Turns[Progress] = Turns()
 
     @property
     def has_work(self) -> bool:
@@ -61,9 +63,9 @@ class FakeEngine:
         if request.generation_id in self._prefixes:
             raise generation_exists(request.generation_id)
         self._prefixes[request.generation_id] = _prefix(request)
-        self._waiting[request.generation_id] = Progress(
-            request, eos_token_ids=self._eos_token_ids, context_length=self._context_length, held=held
-        )
+        progress = Progress(request, eos_token_ids=self._eos_token_ids, context_length=self._context_length, held=held)
+        self._progress[request.generation_id] = progress
+        self._waiting.add(progress)
 
     def cancel(self, generation_id: str) -> Finished | None:
         """End a generation now; see the port."""
@@ -103,21 +105,25 @@ class FakeEngine:
 
     def check_integrity(self) -> None:
         """Verify that every generation is known exactly once."""
-        if sorted([*self._running, *self._waiting]) != sorted(self._prefixes):
+        waiting = [progress.generation_id for progress in self._waiting]
+        if sorted([*self._running, *waiting]) != sorted(self._prefixes):
             raise InternalError("The fake engine lost count of its generations.", reason="ENGINE_CORRUPT")
 
     def close(self) -> None:
         """Drop every generation."""
-        for state in (self._running, self._waiting, self._prefixes):
+        for state in (self._running, self._waiting, self._progress, self._prefixes):
             state.clear()
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._max_running:
-            generation_id = next(iter(self._waiting))
-            self._running[generation_id] = self._waiting.pop(generation_id)
+        while len(self._running) < self._max_running:
+            progress = self._waiting.next(self._running.values())
+            if progress is None:
+                return
+            self._waiting.take(progress)
+            self._running[progress.generation_id] = progress
 
     def _find(self, generation_id: str) -> Progress | None:
-        return self._running.get(generation_id) or self._waiting.get(generation_id)
+        return self._progress.get(generation_id)
 
     def _find_running(self, generation_id: str) -> Progress | None:
         """Return its progress unless its tokens have ended it."""
@@ -142,9 +148,9 @@ class FakeEngine:
 
     def _end(self, progress: Progress, reason: FinishReason | None = None) -> Finished:
         generation_id = progress.generation_id
-        self._running.pop(generation_id, None)
-        self._waiting.pop(generation_id, None)
-        del self._prefixes[generation_id]
+        if self._running.pop(generation_id, None) is None:
+            self._waiting.remove(progress)
+        del self._prefixes[generation_id], self._progress[generation_id]
         return progress.finished(reason)
 
 

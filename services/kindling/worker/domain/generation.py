@@ -11,12 +11,16 @@ from kindling.worker.domain.sampling import SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A prompt to continue. With ``emitted_token_ids`` the engine goes on after them as if it had made them itself."""
+    """A prompt to continue. With ``emitted_token_ids`` the engine goes on after them as if it had made them itself.
+
+    ``tenant`` is whom it belongs to, empty for the default one: the engine is fair between tenants.
+    """
 
     generation_id: str
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     emitted_token_ids: tuple[int, ...] = ()
+    tenant: str = ""
 
     def validate(self, *, context_length: int, vocab_size: int) -> None:
         """Check the request against a model.

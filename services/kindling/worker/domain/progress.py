@@ -24,6 +24,7 @@ class Progress:
         "held",
         "reason",
         "sampling",
+        "tenant",
         "token_ids",
     )
 
@@ -33,6 +34,7 @@ class Progress:
         self.held = held
         self.caught_up = False
         self.generation_id = request.generation_id
+        self.tenant = request.tenant
         self.sampling: SamplingParams = request.sampling
         self.token_ids = [*request.prompt_token_ids, *request.emitted_token_ids]
         self.reason: FinishReason | None = None

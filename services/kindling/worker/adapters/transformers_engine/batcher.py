@@ -1,12 +1,12 @@
 """Decides what each step runs: who is let in, how much of whose prompt, who gives way when memory is short."""
 
-from collections import deque
 from dataclasses import dataclass
 
 from kindling.worker.adapters.transformers_engine.kv_cache import KvCache
 from kindling.worker.adapters.transformers_engine.packing import Chunk
 from kindling.worker.domain.generation import CaughtUp
 from kindling.worker.domain.progress import Progress
+from kindling.worker.domain.turns import Turns
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +20,11 @@ class Sequence:
     def owner(self) -> str:
         """The name under which it holds KV cache."""
         return self.progress.generation_id
+
+    @property
+    def tenant(self) -> str:
+        """Whom it belongs to."""
+        return self.progress.tenant
 
     @property
     def pending(self) -> int:
@@ -39,12 +44,12 @@ class Sequence:
 
 
 class Batcher:
-    """Generations that run, oldest first, and those that wait, in the order in which they will be let in.
+    """Generations that run, oldest first, and those that wait, let in by the turns of their tenants.
 
     A generation is let in when its tokens so far fit the cache. When one that runs needs more and nothing is left, the
-    youngest that is held gives its cache up, else the youngest of all, and waits at the front, to be computed anew. The
-    oldest that is not held never gives way to another, and nobody is taken in who could not finish alone, so somebody
-    always advances, unless those at rest hold what those who wait need.
+    youngest that is held gives its cache up, else the youngest of all, and waits at its tenant's front, to be computed
+    anew. The oldest that is not held never gives way to another, and nobody is taken in who could not finish alone, so
+    somebody always advances, unless those at rest hold what those who wait need.
 
     A step takes ``max_batch_tokens``, but no more than ``max_prompt_tokens_beside`` of prompts while others decode:
     they wait for the whole step (Agrawal et al., "Sarathi-Serve", OSDI 2024).
@@ -54,7 +59,7 @@ class Batcher:
         self, cache: KvCache, *, max_batch_tokens: int, max_prompt_tokens_beside: int, max_running: int
     ) -> None:
         self.running: list[Sequence] = []
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: Turns[Sequence] = Turns()
         self._cache = cache
         self._max_batch_tokens = max_batch_tokens
         self._max_prompt_tokens_beside = max_prompt_tokens_beside
@@ -70,7 +75,7 @@ class Batcher:
 
     def add(self, sequence: Sequence) -> None:
         """Take a generation in."""
-        self.waiting.append(sequence)
+        self.waiting.add(sequence)
         self.wake()
 
     def remove(self, sequence: Sequence) -> None:
@@ -115,11 +120,12 @@ class Batcher:
         self.waiting.clear()
 
     def _admit(self) -> None:
-        while self.waiting and len(self.running) < self._max_running:
-            sequence = self.waiting[0]
-            if not self._cache.reserve(sequence.owner, len(sequence.progress.token_ids)):
+        while len(self.running) < self._max_running:
+            sequence = self.waiting.next(self.running)
+            if sequence is None or not self._cache.reserve(sequence.owner, len(sequence.progress.token_ids)):
                 return
-            self.running.append(self.waiting.popleft())
+            self.waiting.take(sequence)
+            self.running.append(sequence)
 
     def _take(self, chunks: dict[str, Chunk], sequences: list[Sequence], budget: int) -> int:
         """Add what may be computed of ``sequences``, in order, to ``chunks``; return what is left of the budget."""
@@ -148,4 +154,4 @@ class Batcher:
         self._cache.release(sequence.owner)
         sequence.computed = 0
         sequence.progress.caught_up = False
-        self.waiting.appendleft(sequence)
+        self.waiting.put_back(sequence)

@@ -1,0 +1,85 @@
+"""Whose a request is: of the key's tenant, or where there are no keys, of the one that the header names."""
+
+import pytest
+
+from kindling.platform.errors import InvalidArgumentError
+from kindling.platform.rpc.channel import open_channel, remote_errors
+from kindling.v1 import generation_pb2, generation_pb2_grpc
+from support.gateway_peers import MODEL, Rig, gateway_rig
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+KEYS = "plain, acme:alpha, acme:beta, not a tenant:gamma"
+
+
+async def ask(rig: Rig, **headers: str) -> str:
+    """Ask over HTTP; returns the tenant that the scheduler and the worker were told."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = await rig.client.post(CHAT, json=BODY, headers=names)
+    assert response.status_code == 200, response.text
+    assert rig.worker.requests[-1].tenant == rig.scheduler.tenants[-1]
+    return rig.scheduler.tenants[-1]
+
+
+async def complete(rig: Rig, *metadata: tuple[str, str]) -> str:
+    request = generation_pb2.CompleteRequest(model=MODEL, prompt="Hello")
+    async with open_channel(rig.gateway.rpc.address) as channel:
+        with remote_errors("gateway"):
+            stub = generation_pb2_grpc.GenerationServiceStub(channel)
+            assert [event async for event in stub.Complete(request, metadata=metadata)]
+    return rig.scheduler.tenants[-1]
+
+
+async def test_without_keys_the_header_names_the_tenant() -> None:
+    async with gateway_rig() as rig:
+        assert await ask(rig) == ""
+        assert await ask(rig, x_kindling_tenant="acme-2") == "acme-2"
+        assert await complete(rig) == ""
+        assert await complete(rig, ("x-kindling-tenant", "acme-2")) == "acme-2"
+
+
+async def test_every_prompt_and_choice_is_the_tenants() -> None:
+    async with gateway_rig() as rig:
+        body = {"model": MODEL, "prompt": ["a", "b"], "n": 2}
+        await rig.client.post("/v1/completions", json=body, headers={"x-kindling-tenant": "acme"})
+        assert rig.scheduler.tenants == ["acme"] * 4
+
+
+async def test_a_key_belongs_to_its_tenant_whatever_the_header_says() -> None:
+    async with gateway_rig(api_keys=KEYS) as rig:
+        for key, tenant in (
+            ("plain", ""),
+            ("alpha", "acme"),
+            ("beta", "acme"),
+            ("acme:alpha", "acme"),
+            ("not a tenant:gamma", ""),
+        ):
+            assert await ask(rig, authorization=f"Bearer {key}", x_kindling_tenant="other") == tenant
+        assert await complete(rig, ("authorization", "Bearer alpha"), ("x-kindling-tenant", "other")) == "acme"
+        for key in ("acme", "other:alpha", "gamma", ":alpha"):
+            response = await rig.client.post(CHAT, json=BODY, headers={"authorization": f"Bearer {key}"})
+            assert response.status_code == 401
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 65, "a/b", "é"])
+async def test_a_name_that_is_none_is_refused(name: str) -> None:
+    async with gateway_rig() as rig:
+        response = await rig.client.post(CHAT, json=BODY, headers={"x-kindling-tenant": name.encode()})
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert (error["code"], error["param"]) == ("tenant_invalid", "x-kindling-tenant")
+        assert rig.scheduler.tenants == []
+
+
+async def test_a_name_that_is_none_is_refused_over_grpc() -> None:
+    async with gateway_rig() as rig:
+        with pytest.raises(InvalidArgumentError) as caught:
+            await complete(rig, ("x-kindling-tenant", "a b"))
+        assert caught.value.reason == "TENANT_INVALID"
+
+
+async def test_a_generation_that_moves_stays_its_tenants() -> None:
+    async with gateway_rig(workers=2) as rig:
+        rig.migrate(0, 3, 1)
+        assert await ask(rig, x_kindling_tenant="acme") == "acme"
+        assert [worker.requests[-1].tenant for worker in rig.workers] == ["acme", "acme"]
