@@ -18,7 +18,7 @@ class GatewaySettings(ServiceSettings):
     schedulers: str = Field(default="127.0.0.1:8090", description="comma-separated host:port of the schedulers")
     api_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="comma-separated keys, each KEY or TENANT:KEY; none: everybody is served, as the tenant that "
+        description="comma-separated keys, sent as they stand; one like TENANT:SECRET is that tenant's; none: everybody is served, as the tenant that "
         "the header x-kindling-tenant names",
     )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="longest request body")

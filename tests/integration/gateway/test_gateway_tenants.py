@@ -49,14 +49,14 @@ async def test_a_key_belongs_to_its_tenant_whatever_the_header_says() -> None:
     async with gateway_rig(api_keys=KEYS) as rig:
         for key, tenant in (
             ("plain", ""),
-            ("alpha", "acme"),
-            ("beta", "acme"),
             ("acme:alpha", "acme"),
+            ("acme:beta", "acme"),
             ("not a tenant:gamma", ""),
         ):
             assert await ask(rig, authorization=f"Bearer {key}", x_kindling_tenant="other") == tenant
-        assert await complete(rig, ("authorization", "Bearer alpha"), ("x-kindling-tenant", "other")) == "acme"
-        for key in ("acme", "other:alpha", "gamma", ":alpha"):
+        bearer = ("authorization", "Bearer acme:alpha")
+        assert await complete(rig, bearer, ("x-kindling-tenant", "other")) == "acme"
+        for key in ("acme", "alpha", "other:alpha", "gamma", ":alpha"):
             response = await rig.client.post(CHAT, json=BODY, headers={"authorization": f"Bearer {key}"})
             assert response.status_code == 401
 

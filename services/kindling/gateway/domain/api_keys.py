@@ -10,19 +10,16 @@ from kindling.platform.errors import UnauthenticatedError
 class ApiKeys:
     """The keys that are accepted; without any, everybody may call.
 
-    An entry ``tenant:key`` is a tenant's key, which may be sent with or without the tenant's name before it. Any other
-    entry is a key of the default tenant, whose name is empty.
+    An entry is sent as it stands. One that begins with a tenant's name and a colon is that tenant's; any other is a key
+    of the default tenant, whose name is empty.
     """
 
     def __init__(self, entries: Sequence[str]) -> None:
         self._tenants: dict[bytes, str] = {}
         for entry in entries:
             tenant, colon, key = entry.partition(":")
-            if colon and key and is_tenant(tenant):
-                self._tenants[key.encode()] = tenant
-                self._tenants[entry.encode()] = tenant
-            else:
-                self._tenants[entry.encode()] = ""
+            belongs = bool(colon and key) and is_tenant(tenant)
+            self._tenants[entry.encode()] = tenant if belongs else ""
 
     def require(self, authorization: bytes | None, claimed: str | None = None) -> str:
         """Check the value of an ``Authorization`` header and return the caller's tenant.
