@@ -18,8 +18,8 @@ class GatewaySettings(ServiceSettings):
     schedulers: str = Field(default="127.0.0.1:8090", description="comma-separated host:port of the schedulers")
     api_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="comma-separated keys, sent as they stand; one like TENANT:SECRET is that tenant's; none: everybody is served, as the tenant that "
-        "the header x-kindling-tenant names",
+        description="comma-separated keys, sent as they stand; one like TENANT:SECRET is that tenant's. "
+        "None: everybody is served, as the tenant that the header x-kindling-tenant names",
     )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="longest request body")
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, description="longest request line and headers together")
