@@ -10,7 +10,15 @@ from typer.testing import CliRunner
 from kindling.checkpoint import pack
 from kindling.cli.main import app
 from kindling.platform.rpc.channel import open_channel
-from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc, storage_pb2_grpc
+from kindling.v1 import (
+    checkpoint_pb2,
+    cluster_pb2,
+    cluster_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    storage_pb2,
+    storage_pb2_grpc,
+)
 from support import api
 from support.checkpoints import make_checkpoint
 from support.cluster import RunningCluster, cluster_options, running_cluster
@@ -39,12 +47,22 @@ async def copy_to_every_node(address: str, name: str) -> str:
         status = await cluster.GetClusterStatus(cluster_pb2.GetClusterStatusRequest())
     digest: str = found.model.checkpoint.digest
     for node in status.nodes:
-        async with (
-            open_channel(node.storage_address) as channel,
-            open_checkpoint(storage_pb2_grpc.StorageServiceStub(channel), digest) as lease,
-        ):
-            await lease.loaded()
+        async with open_channel(node.storage_address) as channel:
+            storage = storage_pb2_grpc.StorageServiceStub(channel)
+            async with open_checkpoint(storage, digest) as lease:
+                await lease.loaded()
+            await until_on_ssd(storage, digest)
     return digest
+
+
+async def until_on_ssd(storage: storage_pb2_grpc.StorageServiceStub, digest: str) -> None:
+    """Return once a copy is written: that ends some time after the load."""
+    async with asyncio.timeout(10):
+        while True:
+            status = await storage.GetStorageStatus(storage_pb2.GetStorageStatusRequest())
+            (ssd,) = (tier for tier in status.tiers if tier.tier == checkpoint_pb2.TIER_SSD)
+            if any(one.digest == digest for one in ssd.checkpoints):
+                return
 
 
 def verify(what: str, *options: str) -> tuple[int, str, str]:
