@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,11 +20,13 @@ class LruTier:
     """Least recently used checkpoints give way, but for those that are pinned.
 
     They give way whole; with ``chunk_bytes``, only as many chunks from their tails as it takes, and their heads not
-    before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before.
+    before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before;
+    ``on_cut`` hears of each that has lost some of it.
     """
 
     def __init__(self, capacity_bytes: int, chunk_bytes: int = 0) -> None:
         self.changed: set[str] = set()
+        self.on_cut: Callable[[str], None] = lambda _: None
         self.used_bytes = 0
         self._capacity_bytes = capacity_bytes
         self._chunk_bytes = chunk_bytes
@@ -102,7 +105,9 @@ class LruTier:
         one = self._occupants[digest]
         if one.held_bytes != held_bytes:
             self.changed.add(digest)
-        self.used_bytes += held_bytes - one.held_bytes
-        one.held_bytes = held_bytes
+        was_bytes, one.held_bytes = one.held_bytes, held_bytes
+        self.used_bytes += held_bytes - was_bytes
         if not held_bytes:
             del self._occupants[digest]
+        if held_bytes < was_bytes:
+            self.on_cut(digest)

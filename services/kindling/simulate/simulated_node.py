@@ -38,7 +38,7 @@ class SimulatedNode:
         self.dram = LruTier(profile.dram_pool_bytes, chunk_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
         self._events = events
-        self._copies = Tier.DRAM in profile.bandwidth_bytes_per_second
+        self._copies = not profile.computes_on_pool
         self._fetches: dict[str, _Fetch] = {}
         self._next_turn = 0.0
 
@@ -72,6 +72,12 @@ class SimulatedNode:
             return source
         fetch.waiting.append(finish)
         return fetch.source
+
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """A device takes up again what it has parked; a CPU has that in DRAM, where it stays until ``release``."""
+        if not self._copies:
+            self.dram.pin(checkpoint.digest)
+            self.dram.put(checkpoint.digest, checkpoint.total_bytes)
 
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
