@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from kindling.bench.predict.options import PredictOptions
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
-from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
+from kindling.v1 import checkpoint_pb2, cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
 
 CONCURRENCY = 8
 _CALL_SECONDS = 10.0
@@ -50,6 +50,14 @@ async def deployed(
         for name, directory in models.items():
             await _deploy(channel, name, directory, options.keep_alive_seconds)
         yield channel
+
+
+async def forget_dram(channel: grpc.aio.Channel, options: PredictOptions) -> None:
+    """Leave every model on the SSD alone, with nothing running or parked."""
+    for name in options.names:
+        request = model_pb2.EvictModelRequest(request_id=uuid.uuid4().hex, name=name, keep=checkpoint_pb2.TIER_SSD)
+        with remote_errors("the gateway"):
+            await model_pb2_grpc.ModelServiceStub(channel).EvictModel(request, timeout=_DEPLOY_SECONDS)
 
 
 async def status(channel: grpc.aio.Channel) -> cluster_pb2.GetClusterStatusResponse:

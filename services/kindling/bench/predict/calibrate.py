@@ -28,7 +28,7 @@ class Calibration:
 
 
 async def calibrate(session: Session, options: PredictOptions, clock: Clock) -> Calibration:
-    """Start every model once, so that the SSD has it; then measure the last one running, and starting parked.
+    """Start every model once; then measure the last one running, and starting parked.
 
     Figures are medians. One request runs at a time.
     """

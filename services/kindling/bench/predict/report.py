@@ -23,7 +23,10 @@ PROFILE = (
     "profile, all before the replay: links and init as the scheduler estimates, parked starts, prefill and seconds "
     "per token by a client; prefetching is off, which the simulator does not have"
 )
-SAME = "the simulator gets every request at the moment at which it really came, those of the calibration included"
+SAME = (
+    "the simulator gets every request at the moment at which it really came, those of the calibration included; "
+    "both begin with every model on the SSD alone"
+)
 NOTES = (REAL, PROFILE, SAME)
 _FIGURES: tuple[tuple[str, Callable[[Startups], float]], ...] = (
     ("mean", lambda one: one.mean),

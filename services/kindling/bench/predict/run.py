@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from kindling.bench.predict.bench_cluster import Node, StartCluster, deployed, status
+from kindling.bench.predict.bench_cluster import Node, StartCluster, deployed, forget_dram, status
 from kindling.bench.predict.calibrate import calibrate
 from kindling.bench.predict.foretell import foretell
 from kindling.bench.predict.models import checkpoint_bytes, make_models
@@ -82,8 +82,14 @@ async def _measure(
 async def _compare(
     channel: grpc.aio.Channel, node: Node, size_bytes: int, workload: Workload, options: PredictOptions, say: Say
 ) -> Results:
-    session, clock = Session(channel, options.shape), SystemClock()
+    clock = SystemClock()
+    say("bringing the models to the SSD")
+    filling = Session(channel, options.shape)
+    for name in options.names:
+        await filling.ask(name, 1, 1)
+    await forget_dram(channel, options)
     say("calibrating")
+    session = Session(channel, options.shape)
     calibration = await calibrate(session, options, clock)
     known = await status(channel)
     before = [one.arrival for one in session.answers]
