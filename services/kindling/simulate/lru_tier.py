@@ -21,17 +21,21 @@ class LruTier:
 
     They give way whole; with ``chunk_bytes``, only as many chunks from their tails as it takes, and their heads not
     before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before;
-    ``on_cut`` hears of each that has lost some of it.
+    ``on_lost`` hears of each that has lost some of it.
+
+    What is parked is not cut. Where the rest does not make enough room, it is taken back, the longest parked first, and
+    gives way like the others then: as in the storage manager. ``on_lost`` hears of that too.
     """
 
     def __init__(self, capacity_bytes: int, chunk_bytes: int = 0) -> None:
         self.changed: set[str] = set()
-        self.on_cut: Callable[[str], None] = lambda _: None
+        self.on_lost: Callable[[str], None] = lambda _: None
         self.used_bytes = 0
         self._capacity_bytes = capacity_bytes
         self._chunk_bytes = chunk_bytes
         self._occupants: OrderedDict[str, _Occupant] = OrderedDict()
         self._pins: Counter[str] = Counter()
+        self._parked: dict[str, None] = {}  # in the order of parking
 
     def __contains__(self, digest: str) -> bool:
         """Whether all of a checkpoint is held."""
@@ -63,8 +67,13 @@ class LruTier:
         if digest in self._occupants:
             self._resize(digest, 0)
 
+    def park(self, digest: str) -> None:
+        """Keep what is held of a checkpoint while there is other room."""
+        self._parked[digest] = None
+
     def pin(self, digest: str) -> None:
-        """Keep what is held of a checkpoint until it is unpinned as often."""
+        """Keep what is held of a checkpoint until it is unpinned as often; it is not parked then."""
+        self._parked.pop(digest, None)
         self._pins[digest] += 1
 
     def unpin(self, digest: str) -> None:
@@ -75,12 +84,28 @@ class LruTier:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,
         at most ``size_bytes``."""
         free_bytes = self._capacity_bytes - self.used_bytes
-        others = [name for name in self._occupants if name != digest and not self._pins[name]]
+        self._take_back(digest, size_bytes - free_bytes)
+        others = self._others(digest)
         if self._chunk_bytes:
             free_bytes = self._cut(others, HEAD_SHARE, size_bytes, free_bytes)
         elif free_bytes + sum(map(self.held_bytes, others)) < size_bytes:
             return max(0, free_bytes)
         return min(size_bytes, self._cut(others, 0.0, size_bytes, free_bytes))
+
+    def _others(self, digest: str) -> list[str]:
+        """The checkpoints that may give way to one, in order."""
+        return [
+            name for name in self._occupants if name not in self._parked and name != digest and not self._pins[name]
+        ]
+
+    def _take_back(self, digest: str, wanted_bytes: int) -> None:
+        """End parking until the checkpoints that are not parked could make so much room."""
+        for name in [parked for parked in self._parked if parked != digest]:
+            if sum(map(self.held_bytes, self._others(digest))) >= wanted_bytes:
+                break
+            del self._parked[name]
+            self._occupants.move_to_end(name)
+            self.on_lost(name)
 
     def _cut(self, digests: list[str], keep_share: float, size_bytes: int, free_bytes: int) -> int:
         """Drop from each in turn what is beyond a share of it until so much is free; returns what is."""
@@ -109,5 +134,6 @@ class LruTier:
         self.used_bytes += held_bytes - was_bytes
         if not held_bytes:
             del self._occupants[digest]
+            self._parked.pop(digest, None)
         if held_bytes < was_bytes:
-            self.on_cut(digest)
+            self.on_lost(digest)

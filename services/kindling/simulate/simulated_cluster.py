@@ -74,7 +74,7 @@ class SimulatedCluster:
         self._memories = {name: LruTier(max(room_bytes, model.checkpoint_bytes)) for name in self.workers}
         if profile.computes_on_pool:
             for node in self.nodes.values():
-                node.dram.on_cut = partial(self._take_back, node)
+                node.dram.on_lost = partial(self._take_back, node)
         if is_on_ssd:
             self._fill_ssds()
 
@@ -150,6 +150,8 @@ class SimulatedCluster:
         memory.unpin(digest)
         if Mechanism.PARKING not in self.mechanisms or instance.loaded_at is None:
             memory.drop(digest)
+        else:
+            self.node_of(instance.worker_id).park(digest)
 
     def parked_on(self, worker_id: str) -> frozenset[str]:
         """The checkpoints that wait in a device's memory."""

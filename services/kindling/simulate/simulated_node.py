@@ -79,6 +79,11 @@ class SimulatedNode:
             self.dram.pin(checkpoint.digest)
             self.dram.put(checkpoint.digest, checkpoint.total_bytes)
 
+    def park(self, digest: str) -> None:
+        """A device keeps what it has released; a CPU keeps it in DRAM."""
+        if not self._copies:
+            self.dram.park(digest)
+
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
         if not self._copies:

@@ -129,3 +129,16 @@ def test_a_generation_that_ends_before_its_target_is_loaded_does_not_move() -> N
     [served] = cluster.served
     assert served.startup_seconds == pytest.approx(FROM_SSD)
     assert cluster.migrations == 1, "the instance did move"
+
+
+def test_a_cpu_parks_in_the_pool_and_loses_it_whole_when_another_checkpoint_needs_the_room() -> None:
+    links = {Tier.SSD: TOTAL / 10.0, Tier.REMOTE: TOTAL / 100.0}
+    cpu = NodeProfile("n", 2, "cpu", TOTAL, 15 * CHUNK_BYTES, 10**12, links, INIT, parked_seconds=0.1)
+    on = Setup(cpu, 1, MODEL, ModelSettings(keep_alive_seconds=1.0))
+    asked = workload((0.0, "a"), (50.0, "a"), (100.0, "b"), (150.0, "a"), (200.0, "a"))
+    cold, parked, other, again, parked_again = full(asked, on, Mechanism.PARKING, Mechanism.PARTIAL_RESIDENCY).served
+    assert cold.startup_seconds == pytest.approx(10.0)
+    assert parked.startup_seconds == pytest.approx(0.1)
+    assert other.startup_seconds == pytest.approx(10.0)
+    assert again.startup_seconds == pytest.approx(5.0)  # half of it gave way; the head is there
+    assert parked_again.startup_seconds == pytest.approx(0.1)

@@ -7,8 +7,8 @@ from kindling.bench.model import Shape
 
 CHUNK_BYTES: Final = 1 << 20
 CONTEXT_TOKENS: Final = 512
-SHAPE: Final = Shape(layers=8, heads=4, kv_heads=2, vocabulary=8_000, context_length=CONTEXT_TOKENS)
-"""About 40 MB of float32: a token takes milliseconds, so that starts are what takes time."""
+SHAPE: Final = Shape(layers=4, heads=4, kv_heads=2, vocabulary=12_000, context_length=CONTEXT_TOKENS)
+"""About 36 MB of float32: a token takes milliseconds, so that starts are what takes time."""
 TINY: Final = Shape(layers=2, heads=1, kv_heads=1, vocabulary=4_000, context_length=CONTEXT_TOKENS)
 
 
@@ -24,7 +24,7 @@ class PredictOptions:
     models: int = 6
     workers: int = 2
     pool_models: float = 3.5
-    load_seconds: float = 1.0
+    load_seconds: float = 1.5
     keep_alive_seconds: float = 2.0
     rate: float = 1.0
     duration_seconds: float = 90.0
