@@ -35,6 +35,7 @@ class LruTier:
         self._chunk_bytes = chunk_bytes
         self._occupants: OrderedDict[str, _Occupant] = OrderedDict()
         self._pins: Counter[str] = Counter()
+        self._reserved: dict[str, int] = {}  # bytes, which count as used
         self._parked: dict[str, None] = {}  # in the order of parking
 
     def __contains__(self, digest: str) -> bool:
@@ -53,14 +54,18 @@ class LruTier:
 
     def put(self, digest: str, total_bytes: int) -> None:
         """Hold a checkpoint if room can be made, in chunks as much of its head as fits; it is the last to give way."""
-        missing_bytes = total_bytes - self.held_bytes(digest)
-        room_bytes = self._make_room(digest, missing_bytes)
-        if room_bytes < missing_bytes:
-            room_bytes = room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
+        self.used_bytes -= self._reserved.pop(digest, 0)
+        room_bytes = self._room(digest, total_bytes)
         if digest in self._occupants or room_bytes:
             self._occupants.setdefault(digest, _Occupant(total_bytes))
             self._resize(digest, self.held_bytes(digest) + room_bytes)
             self._occupants.move_to_end(digest)
+
+    def reserve(self, digest: str, total_bytes: int) -> None:
+        """Make the room now that a checkpoint is to be put in later."""
+        if digest not in self._reserved:
+            self._reserved[digest] = self._room(digest, total_bytes)
+            self.used_bytes += self._reserved[digest]
 
     def drop(self, digest: str) -> None:
         """Hold nothing of a checkpoint."""
@@ -79,6 +84,14 @@ class LruTier:
     def unpin(self, digest: str) -> None:
         """Let a checkpoint give way again."""
         self._pins[digest] -= 1
+
+    def _room(self, digest: str, total_bytes: int) -> int:
+        """Make room for what is missing of a checkpoint, or for as many whole chunks of it as fits; returns it."""
+        missing_bytes = total_bytes - self.held_bytes(digest)
+        room_bytes = self._make_room(digest, missing_bytes)
+        if room_bytes < missing_bytes:
+            return room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
+        return room_bytes
 
     def _make_room(self, digest: str, size_bytes: int) -> int:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,

@@ -104,6 +104,7 @@ class SimulatedNode:
         digest = checkpoint.digest
         if digest not in self._fetches:
             size_bytes = checkpoint.total_bytes - self.dram.held_bytes(digest)
+            self.dram.reserve(digest, checkpoint.total_bytes)
             fetch = self._fetches[digest] = _Fetch(source, size_bytes, max(self._events.now, self._next_turn))
             seconds = size_bytes / self.profile.bandwidth_bytes_per_second[source]
             self._next_turn = fetch.began + seconds

@@ -24,7 +24,7 @@ class PredictOptions:
     models: int = 6
     workers: int = 2
     pool_models: float = 3.5
-    load_seconds: float = 1.5
+    load_seconds: float = 2.0
     keep_alive_seconds: float = 2.0
     rate: float = 1.0
     duration_seconds: float = 90.0
