@@ -9,6 +9,7 @@ import typer
 
 from kindling.bench.engine.options import EngineOptions
 from kindling.bench.load.options import LoadOptions, Part
+from kindling.bench.predict.bench_cluster import Node
 from kindling.cli.cluster import LocalCluster, local_cluster
 from kindling.cli.options import ClusterOptions, EngineKind
 from kindling.cli.ports import free_ports
@@ -118,6 +119,51 @@ def place(
 
     deployed = models or nodes * workers * 5 // 4
     run(PlaceOptions(Size(nodes, workers, deployed, 10 * deployed if residency is None else residency), steps), json)
+
+
+@app.command()
+def predict(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    models: Annotated[int, typer.Option(min=2, help="Models deployed, all of one size.")] = 6,
+    rate: Annotated[float, typer.Option(help="Requests per second over all models.")] = 1.0,
+    duration: Annotated[float, typer.Option(help="Seconds of requests.")] = 90.0,
+    cv: Annotated[float, typer.Option(help="Coefficient of variation of the gaps between a model's requests.")] = 4.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the requests.")] = 1,
+) -> None:
+    """Measure how well the simulator foretells startup times: the same requests in a real cluster and simulated.
+
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes about two
+    minutes.
+    """
+    from kindling.bench.predict.command import run
+    from kindling.bench.predict.options import PredictOptions
+
+    run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seed=seed), json)
+
+
+def slow_node(data_dir: Path, node: Node) -> AbstractAsyncContextManager[LocalCluster]:
+    """A cluster of one node whose SSD reads no faster than it is told to, and where nothing is prefetched."""
+    from kindling.bench.predict.options import CHUNK_BYTES
+
+    http_port, grpc_port = free_ports(2)
+    settings = {
+        "KINDLING_WORKER_THREADS": "1",
+        "KINDLING_WORKER_KV_CACHE_BYTES": str(32 * 2**20),
+        "KINDLING_STORAGE_CHUNK_BYTES": str(CHUNK_BYTES),
+        "KINDLING_STORAGE_SSD_READ_LIMIT": str(node.ssd_bytes_per_second),
+        "KINDLING_STORAGE_VERIFY_AT_START": "false",
+        "KINDLING_SCHEDULER_PREFETCH": "false",
+    }
+    options = ClusterOptions(
+        data_dir=data_dir,
+        workers_per_node=node.workers,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        dram_pool_bytes=node.pool_bytes,
+        log_level="WARNING",
+        extra_env=tuple(settings.items()),
+    )
+    return local_cluster(options)
 
 
 def two_workers(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,16 +20,23 @@ class LruTier:
     """Least recently used checkpoints give way, but for those that are pinned.
 
     They give way whole; with ``chunk_bytes``, only as many chunks from their tails as it takes, and their heads not
-    before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before.
+    before all tails are gone. ``changed`` collects the checkpoints of which something else is held than before;
+    ``on_lost`` hears of each that has lost some of it.
+
+    What is parked is not cut. Where the rest does not make enough room, it is taken back, the longest parked first, and
+    gives way like the others then: as in the storage manager. ``on_lost`` hears of that too.
     """
 
     def __init__(self, capacity_bytes: int, chunk_bytes: int = 0) -> None:
         self.changed: set[str] = set()
+        self.on_lost: Callable[[str], None] = lambda _: None
         self.used_bytes = 0
         self._capacity_bytes = capacity_bytes
         self._chunk_bytes = chunk_bytes
         self._occupants: OrderedDict[str, _Occupant] = OrderedDict()
         self._pins: Counter[str] = Counter()
+        self._reserved: dict[str, int] = {}  # bytes, which count as used
+        self._parked: dict[str, None] = {}  # in the order of parking
 
     def __contains__(self, digest: str) -> bool:
         """Whether all of a checkpoint is held."""
@@ -46,38 +54,71 @@ class LruTier:
 
     def put(self, digest: str, total_bytes: int) -> None:
         """Hold a checkpoint if room can be made, in chunks as much of its head as fits; it is the last to give way."""
-        missing_bytes = total_bytes - self.held_bytes(digest)
-        room_bytes = self._make_room(digest, missing_bytes)
-        if room_bytes < missing_bytes:
-            room_bytes = room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
+        self.used_bytes -= self._reserved.pop(digest, 0)
+        room_bytes = self._room(digest, total_bytes)
         if digest in self._occupants or room_bytes:
             self._occupants.setdefault(digest, _Occupant(total_bytes))
             self._resize(digest, self.held_bytes(digest) + room_bytes)
             self._occupants.move_to_end(digest)
+
+    def reserve(self, digest: str, total_bytes: int) -> None:
+        """Make the room now that a checkpoint is to be put in later."""
+        if digest not in self._reserved:
+            self._reserved[digest] = self._room(digest, total_bytes)
+            self.used_bytes += self._reserved[digest]
 
     def drop(self, digest: str) -> None:
         """Hold nothing of a checkpoint."""
         if digest in self._occupants:
             self._resize(digest, 0)
 
+    def park(self, digest: str) -> None:
+        """Keep what is held of a checkpoint while there is other room."""
+        self._parked[digest] = None
+
     def pin(self, digest: str) -> None:
-        """Keep what is held of a checkpoint until it is unpinned as often."""
+        """Keep what is held of a checkpoint until it is unpinned as often; it is not parked then."""
+        self._parked.pop(digest, None)
         self._pins[digest] += 1
 
     def unpin(self, digest: str) -> None:
         """Let a checkpoint give way again."""
         self._pins[digest] -= 1
 
+    def _room(self, digest: str, total_bytes: int) -> int:
+        """Make room for what is missing of a checkpoint, or for as many whole chunks of it as fits; returns it."""
+        missing_bytes = total_bytes - self.held_bytes(digest)
+        room_bytes = self._make_room(digest, missing_bytes)
+        if room_bytes < missing_bytes:
+            return room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
+        return room_bytes
+
     def _make_room(self, digest: str, size_bytes: int) -> int:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,
         at most ``size_bytes``."""
         free_bytes = self._capacity_bytes - self.used_bytes
-        others = [name for name in self._occupants if name != digest and not self._pins[name]]
+        self._take_back(digest, size_bytes - free_bytes)
+        others = self._others(digest)
         if self._chunk_bytes:
             free_bytes = self._cut(others, HEAD_SHARE, size_bytes, free_bytes)
         elif free_bytes + sum(map(self.held_bytes, others)) < size_bytes:
             return max(0, free_bytes)
         return min(size_bytes, self._cut(others, 0.0, size_bytes, free_bytes))
+
+    def _others(self, digest: str) -> list[str]:
+        """The checkpoints that may give way to one, in order."""
+        return [
+            name for name in self._occupants if name not in self._parked and name != digest and not self._pins[name]
+        ]
+
+    def _take_back(self, digest: str, wanted_bytes: int) -> None:
+        """End parking until the checkpoints that are not parked could make so much room."""
+        for name in [parked for parked in self._parked if parked != digest]:
+            if sum(map(self.held_bytes, self._others(digest))) >= wanted_bytes:
+                break
+            del self._parked[name]
+            self._occupants.move_to_end(name)
+            self.on_lost(name)
 
     def _cut(self, digests: list[str], keep_share: float, size_bytes: int, free_bytes: int) -> int:
         """Drop from each in turn what is beyond a share of it until so much is free; returns what is."""
@@ -102,7 +143,10 @@ class LruTier:
         one = self._occupants[digest]
         if one.held_bytes != held_bytes:
             self.changed.add(digest)
-        self.used_bytes += held_bytes - one.held_bytes
-        one.held_bytes = held_bytes
+        was_bytes, one.held_bytes = one.held_bytes, held_bytes
+        self.used_bytes += held_bytes - was_bytes
         if not held_bytes:
             del self._occupants[digest]
+            self._parked.pop(digest, None)
+        if held_bytes < was_bytes:
+            self.on_lost(digest)

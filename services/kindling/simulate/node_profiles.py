@@ -7,6 +7,7 @@ from typing import Final
 from kindling.platform.errors import InvalidArgumentError, NotFoundError
 from kindling.scheduler.domain.values import Tier
 from kindling.simulate.device_kinds import GIB, device_kind
+from kindling.simulate.mechanisms import CHUNK_BYTES, PARKED_SECONDS
 
 PCIE_4_X16: Final = 31.5e9
 """Bytes per second after the line code: 16 lanes of 16 GT/s, 128b/130b."""
@@ -41,6 +42,13 @@ class NodeProfile:
     ssd_bytes: int
     bandwidth_bytes_per_second: Mapping[Tier, float]
     init_seconds: float
+    parked_seconds: float = PARKED_SECONDS
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def computes_on_pool(self) -> bool:
+        """Whether the device is the CPU: what it has parked is in the pool, and nowhere else."""
+        return Tier.DRAM not in self.bandwidth_bytes_per_second
 
 
 def _links(pcie: float, drives: int, network_gbit: float) -> Mapping[Tier, float]:
@@ -93,7 +101,14 @@ def node_profile(name: str) -> NodeProfile:
 
 
 def local_machine(
-    measured: Mapping[Tier, float], *, workers: int, dram_pool_bytes: int, ssd_bytes: int, init_seconds: float
+    measured: Mapping[Tier, float],
+    *,
+    workers: int,
+    dram_pool_bytes: int,
+    ssd_bytes: int,
+    init_seconds: float,
+    parked_seconds: float = PARKED_SECONDS,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> NodeProfile:
     """Return this machine as measured: workers on the CPU, which compute on the pool, and measured bytes per second.
 
@@ -112,4 +127,6 @@ def local_machine(
         ssd_bytes=ssd_bytes,
         bandwidth_bytes_per_second={tier: measured[tier] for tier in (Tier.SSD, Tier.REMOTE)},
         init_seconds=init_seconds,
+        parked_seconds=parked_seconds,
+        chunk_bytes=chunk_bytes,
     )

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Action, Events
 from kindling.simulate.lru_tier import LruTier
-from kindling.simulate.mechanisms import CHUNK_BYTES, PARKED_SECONDS, Mechanism
+from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.model_profiles import WEIGHTS_SHARE, ModelProfile
 from kindling.simulate.node_profiles import NodeProfile
 from kindling.simulate.running import Generation, Running, Served
@@ -49,7 +50,7 @@ class SimulatedCluster:
         self.profile = profile
         self.model = model
         self.mechanisms = frozenset(mechanisms)
-        chunk_bytes = CHUNK_BYTES if Mechanism.PARTIAL_RESIDENCY in self.mechanisms else 0
+        chunk_bytes = profile.chunk_bytes if Mechanism.PARTIAL_RESIDENCY in self.mechanisms else 0
         names = [f"node-{number}" for number in range(nodes)]
         self.nodes = {name: SimulatedNode(name, profile, events, chunk_bytes) for name in names}
         slots = [(node_id, number) for node_id in self.nodes for number in range(profile.devices)]
@@ -68,7 +69,12 @@ class SimulatedCluster:
         self._stopped_at: dict[str, float] = {}
         self._last_end = 0.0
         room_bytes = int(profile.device_memory_bytes * WEIGHTS_SHARE) - kv_bytes
+        if profile.computes_on_pool:
+            room_bytes = profile.dram_pool_bytes
         self._memories = {name: LruTier(max(room_bytes, model.checkpoint_bytes)) for name in self.workers}
+        if profile.computes_on_pool:
+            for node in self.nodes.values():
+                node.dram.on_lost = partial(self._take_back, node)
         if is_on_ssd:
             self._fill_ssds()
 
@@ -99,7 +105,9 @@ class SimulatedCluster:
 
         if was_parked:
             self.starts_by_tier[Tier.GPU] += 1
-            self.events.after(PARKED_SECONDS, lambda: self._complete(instance, _parked(checkpoint), complete))
+            self.node_of(worker_id).hold(checkpoint)
+            seconds = self.profile.parked_seconds
+            self.events.after(seconds, lambda: self._complete(instance, _parked(checkpoint, seconds), complete))
             return
         self._load(instance, checkpoint, complete)
         if loaded is not None:
@@ -142,6 +150,8 @@ class SimulatedCluster:
         memory.unpin(digest)
         if Mechanism.PARKING not in self.mechanisms or instance.loaded_at is None:
             memory.drop(digest)
+        else:
+            self.node_of(instance.worker_id).park(digest)
 
     def parked_on(self, worker_id: str) -> frozenset[str]:
         """The checkpoints that wait in a device's memory."""
@@ -222,13 +232,19 @@ class SimulatedCluster:
             self._last_end = self.events.now
             running.done()
 
+    def _take_back(self, node: SimulatedNode, digest: str) -> None:
+        """DRAM has dropped some of a checkpoint: no CPU of the node has it parked any more."""
+        for worker_id, memory in self._memories.items():
+            if self.node_of(worker_id) is node:
+                memory.drop(digest)
+
     def _fill_ssds(self) -> None:
         for node in self.nodes.values():
             for checkpoint in self.checkpoints.values():
                 node.ssd.put(checkpoint.digest, checkpoint.total_bytes)
 
 
-def _parked(checkpoint: Checkpoint) -> LoadReport:
+def _parked(checkpoint: Checkpoint, seconds: float) -> LoadReport:
     """Nothing was read, and nothing built."""
     traffic = (TierTraffic(Tier.GPU, checkpoint.total_bytes, 0.0),)
-    return LoadReport(traffic, total_seconds=PARKED_SECONDS, complete=True)
+    return LoadReport(traffic, total_seconds=seconds, complete=True)

@@ -38,7 +38,7 @@ class SimulatedNode:
         self.dram = LruTier(profile.dram_pool_bytes, chunk_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
         self._events = events
-        self._copies = Tier.DRAM in profile.bandwidth_bytes_per_second
+        self._copies = not profile.computes_on_pool
         self._fetches: dict[str, _Fetch] = {}
         self._next_turn = 0.0
 
@@ -73,6 +73,17 @@ class SimulatedNode:
         fetch.waiting.append(finish)
         return fetch.source
 
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """A device takes up again what it has parked; a CPU has that in DRAM, where it stays until ``release``."""
+        if not self._copies:
+            self.dram.pin(checkpoint.digest)
+            self.dram.put(checkpoint.digest, checkpoint.total_bytes)
+
+    def park(self, digest: str) -> None:
+        """A device keeps what it has released; a CPU keeps it in DRAM."""
+        if not self._copies:
+            self.dram.park(digest)
+
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
         if not self._copies:
@@ -93,6 +104,7 @@ class SimulatedNode:
         digest = checkpoint.digest
         if digest not in self._fetches:
             size_bytes = checkpoint.total_bytes - self.dram.held_bytes(digest)
+            self.dram.reserve(digest, checkpoint.total_bytes)
             fetch = self._fetches[digest] = _Fetch(source, size_bytes, max(self._events.now, self._next_turn))
             seconds = size_bytes / self.profile.bandwidth_bytes_per_second[source]
             self._next_turn = fetch.began + seconds

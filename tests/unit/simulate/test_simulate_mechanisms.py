@@ -144,3 +144,16 @@ def test_what_generates_moves_if_its_device_is_where_another_starts_soonest() ->
     handover = (10 + 20) / QUICK.prefill_tokens_per_second + HANDOVER_SECONDS
     assert moves.served[-1].startup_seconds == pytest.approx(2 * FROM_DRAM + handover, abs=0.2)
     assert moves.served[-2].startup_seconds == pytest.approx(FROM_DRAM + HANDOVER_SECONDS + QUICK.seconds_per_token)
+
+
+def test_a_cpu_parks_in_the_pool_and_loses_it_whole_when_another_checkpoint_needs_the_room() -> None:
+    links = {Tier.SSD: TOTAL / 10.0, Tier.REMOTE: TOTAL / 100.0}
+    cpu = NodeProfile("n", 2, "cpu", TOTAL, 15 * CHUNK_BYTES, 10**12, links, INIT, parked_seconds=0.1)
+    on = Setup(cpu, 1, MODEL, ModelSettings(keep_alive_seconds=1.0))
+    asked = workload((0.0, "a"), (50.0, "a"), (100.0, "b"), (150.0, "a"), (200.0, "a"))
+    cold, parked, other, again, parked_again = full(asked, on, Mechanism.PARKING, Mechanism.PARTIAL_RESIDENCY).served
+    assert cold.startup_seconds == pytest.approx(10.0)
+    assert parked.startup_seconds == pytest.approx(0.1)
+    assert other.startup_seconds == pytest.approx(10.0)
+    assert again.startup_seconds == pytest.approx(5.0)  # half of it gave way; the head is there
+    assert parked_again.startup_seconds == pytest.approx(0.1)

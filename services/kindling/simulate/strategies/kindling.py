@@ -113,18 +113,18 @@ class KindlingStrategy:
 
         def loaded(report: LoadReport) -> None:
             self._loaded[name] = report
-            self._report(worker_id)
+            self._report_node(worker_id)
             self.planner.loaded(worker_id, self._events.now)
             self._tell_loaded(worker_id)
 
         early = loaded if self._starts_early else None
         self._cluster.start(name, start.instance.model, worker_id, ready, early)
-        self._report(worker_id)  # what was parked there may have given way
+        self._report_node(worker_id)  # what was parked there may have given way
 
     def _started(self, instance_id: str, worker_id: str, report: LoadReport) -> None:
         self._running[worker_id][instance_id] = set()
         self.planner.started(instance_id, report, self._events.now)
-        self._report(worker_id)
+        self._report_node(worker_id)
         self._tell_loaded(worker_id)
 
     def _tell_loaded(self, worker_id: str) -> None:
@@ -170,6 +170,13 @@ class KindlingStrategy:
         self.plan()
 
     # What is told
+
+    def _report_node(self, worker_id: str) -> None:
+        """CPUs of one node park in the same pool: where one loads, others may have lost what they had parked."""
+        node = self._cluster.node_of(worker_id)
+        beside = (name for name in self._cluster.workers if self._cluster.node_of(name) is node)
+        for name in beside if node.profile.computes_on_pool else (worker_id,):
+            self._report(name)
 
     def _report(self, worker_id: str) -> None:
         running = self._running[worker_id].items()
