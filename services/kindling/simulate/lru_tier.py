@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +55,24 @@ class LruTier:
             self._occupants.setdefault(digest, _Occupant(total_bytes))
             self._resize(digest, self.held_bytes(digest) + room_bytes)
             self._occupants.move_to_end(digest)
+
+    def put_head(self, digest: str, total_bytes: int, head_bytes: int, give_way: Sequence[str]) -> None:
+        """Hold the head of a checkpoint, as much of it as fits without others than those in ``give_way``, the first of
+        which gives way first; it is the last to give way itself."""
+        missing_bytes = head_bytes - self.held_bytes(digest)
+        others = [name for name in give_way if name in self._occupants and name != digest and not self._pins[name]]
+        free_bytes = self._cut(others, 0.0, missing_bytes, self._capacity_bytes - self.used_bytes)
+        if free_bytes < missing_bytes and self._chunk_bytes:
+            free_bytes = free_bytes // self._chunk_bytes * self._chunk_bytes
+        if (room_bytes := min(missing_bytes, free_bytes)) > 0:
+            self._occupants.setdefault(digest, _Occupant(total_bytes))
+            self._resize(digest, self.held_bytes(digest) + room_bytes)
+            self._occupants.move_to_end(digest)
+
+    def cut(self, digest: str, size_bytes: int) -> None:
+        """Drop so much from a checkpoint's tail, in chunks, if any of it is held and it is not pinned."""
+        if digest in self._occupants and not self._pins[digest]:
+            self._cut([digest], 0.0, size_bytes, 0)
 
     def drop(self, digest: str) -> None:
         """Hold nothing of a checkpoint."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Events
 from kindling.simulate.lru_tier import LruTier
+from kindling.simulate.node_prefetch import NodePrefetch
 from kindling.simulate.node_profiles import NodeProfile
 
 LoadDone = Callable[[LoadReport], None]
@@ -29,7 +30,8 @@ class SimulatedNode:
 
     Checkpoints are fetched into DRAM one after the other, as storage managers do; one fetch serves all devices that
     wait for it. What comes from REMOTE is kept on the SSD, too. Each device copies from DRAM over its own link, which a
-    CPU does not need: it computes on the pool. With ``chunk_bytes``, DRAM holds parts of checkpoints.
+    CPU does not need: it computes on the pool. With ``chunk_bytes``, DRAM holds parts of checkpoints. A prefetch
+    ends when a fetch begins, and does not delay it.
     """
 
     def __init__(self, node_id: str, profile: NodeProfile, events: Events, chunk_bytes: int = 0) -> None:
@@ -37,6 +39,7 @@ class SimulatedNode:
         self.profile = profile
         self.dram = LruTier(profile.dram_pool_bytes, chunk_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
+        self.prefetch = NodePrefetch(self.dram, events)
         self._events = events
         self._copies = Tier.DRAM in profile.bandwidth_bytes_per_second
         self._fetches: dict[str, _Fetch] = {}
@@ -54,6 +57,9 @@ class SimulatedNode:
         It stays in DRAM until it is copied from there or, on a CPU, until ``release``.
         """
         self.dram.pin(checkpoint.digest)
+        if checkpoint.digest not in self.dram:
+            self.prefetch.cut()
+        self.prefetch.note_use(checkpoint.digest)
         began, source = self._events.now, self.source_of(checkpoint.digest)
         fetch = None if source is Tier.DRAM else self._fetch(checkpoint, source)
         copy_seconds = self._copy_seconds(checkpoint.total_bytes)
@@ -72,6 +78,10 @@ class SimulatedNode:
             return source
         fetch.waiting.append(finish)
         return fetch.source
+
+    def can_prefetch(self, digest: str) -> bool:
+        """Whether nothing is fetched, and the SSD has all of a checkpoint."""
+        return not self._fetches and digest in self.ssd
 
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
