@@ -56,11 +56,16 @@ class LruTier:
             self._resize(digest, self.held_bytes(digest) + room_bytes)
             self._occupants.move_to_end(digest)
 
+    def room_bytes(self, digest: str, give_way: Sequence[str]) -> int:
+        """How much more of a checkpoint could be held if what is in ``give_way`` did so."""
+        others = self._giving_way(digest, give_way)
+        return self._capacity_bytes - self.used_bytes + sum(map(self.held_bytes, others))
+
     def put_head(self, digest: str, total_bytes: int, head_bytes: int, give_way: Sequence[str]) -> None:
         """Hold the head of a checkpoint, as much of it as fits without others than those in ``give_way``, the first of
         which gives way first; it is the last to give way itself."""
         missing_bytes = head_bytes - self.held_bytes(digest)
-        others = [name for name in give_way if name in self._occupants and name != digest and not self._pins[name]]
+        others = self._giving_way(digest, give_way)
         free_bytes = self._cut(others, 0.0, missing_bytes, self._capacity_bytes - self.used_bytes)
         if free_bytes < missing_bytes and self._chunk_bytes:
             free_bytes = free_bytes // self._chunk_bytes * self._chunk_bytes
@@ -86,6 +91,9 @@ class LruTier:
     def unpin(self, digest: str) -> None:
         """Let a checkpoint give way again."""
         self._pins[digest] -= 1
+
+    def _giving_way(self, digest: str, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._occupants and name != digest and not self._pins[name]]
 
     def _make_room(self, digest: str, size_bytes: int) -> int:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,

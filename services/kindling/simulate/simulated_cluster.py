@@ -82,7 +82,7 @@ class SimulatedCluster:
     def prefetch(self, promotion: Promotion, ended: PrefetchEnded) -> None:
         """Have a node bring the head of a checkpoint to DRAM; ``ended`` is called at once where that cannot be now."""
         node = self.nodes[promotion.node_id]
-        if node.can_prefetch(promotion.digest):
+        if node.can_prefetch(promotion):
             checkpoint = next(one for one in self.checkpoints.values() if one.digest == promotion.digest)
             node.prefetch.begin(promotion, checkpoint, ended)
         else:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Events
 from kindling.simulate.lru_tier import LruTier
+from kindling.simulate.mechanisms import CHUNK_BYTES
 from kindling.simulate.node_prefetch import NodePrefetch
 from kindling.simulate.node_profiles import NodeProfile
 
@@ -79,9 +81,10 @@ class SimulatedNode:
         fetch.waiting.append(finish)
         return fetch.source
 
-    def can_prefetch(self, digest: str) -> bool:
-        """Whether nothing is fetched, and the SSD has all of a checkpoint."""
-        return not self._fetches and digest in self.ssd
+    def can_prefetch(self, promotion: Promotion) -> bool:
+        """Whether nothing is fetched, the SSD has all of the checkpoint, and DRAM has room for a chunk of it."""
+        room_bytes = self.dram.room_bytes(promotion.digest, promotion.give_way)
+        return not self._fetches and promotion.digest in self.ssd and room_bytes >= CHUNK_BYTES
 
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""
