@@ -190,6 +190,6 @@ class KindlingStrategy:
 
     def _tell_residency(self, node_id: str) -> None:
         node = self._cluster.nodes[node_id]
-        for digest in sorted(node.take_changed()):  # a run repeats itself in another process, too
+        for digest in sorted(node.take_changed()):  # in an order that no process has to itself
             held = {tier: cache.held_bytes(digest) for tier, cache in ((Tier.DRAM, node.dram), (Tier.SSD, node.ssd))}
             self.planner.view.put_residency(Residency(node_id, digest, held))
