@@ -12,6 +12,7 @@ from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import NodeProfile
 from kindling.simulate.policies import PolicyName, without_kept_tiers
+from kindling.simulate.prefetch_tally import PrefetchTally
 from kindling.simulate.running import Generation, Served
 from kindling.simulate.simulated_cluster import SimulatedCluster
 from kindling.simulate.strategies.always_on import AlwaysOnStrategy
@@ -58,6 +59,7 @@ class Run:
     device_seconds: float
     migrations: int
     preemptions: int
+    prefetched: PrefetchTally
 
 
 def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
@@ -76,8 +78,14 @@ def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
     cluster.events.run()
     cluster.close()
     served = sorted(cluster.served, key=lambda one: one.arrival.at_seconds)
-    starts = cluster.starts_by_tier
-    return Run(tuple(served), starts, cluster.device_seconds, cluster.migrations, cluster.preemptions)
+    return Run(
+        tuple(served),
+        cluster.starts_by_tier,
+        cluster.device_seconds,
+        cluster.migrations,
+        cluster.preemptions,
+        cluster.prefetched,
+    )
 
 
 def _cluster(variant: Variant, workload: Workload, setup: Setup) -> SimulatedCluster:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +67,29 @@ class LruTier:
             self._reserved[digest] = self._room(digest, total_bytes)
             self.used_bytes += self._reserved[digest]
 
+    def room_bytes(self, digest: str, give_way: Sequence[str]) -> int:
+        """How much more of a checkpoint could be held if what is in ``give_way`` did so."""
+        others = self._giving_way(digest, give_way)
+        return self._capacity_bytes - self.used_bytes + sum(map(self.held_bytes, others))
+
+    def put_head(self, digest: str, total_bytes: int, head_bytes: int, give_way: Sequence[str]) -> None:
+        """Hold the head of a checkpoint, as much of it as fits without others than those in ``give_way``, the first of
+        which gives way first; it is the last to give way itself."""
+        missing_bytes = head_bytes - self.held_bytes(digest)
+        others = self._giving_way(digest, give_way)
+        free_bytes = self._cut(others, 0.0, missing_bytes, self._capacity_bytes - self.used_bytes)
+        if free_bytes < missing_bytes and self._chunk_bytes:
+            free_bytes = free_bytes // self._chunk_bytes * self._chunk_bytes
+        if (room_bytes := min(missing_bytes, free_bytes)) > 0:
+            self._occupants.setdefault(digest, _Occupant(total_bytes))
+            self._resize(digest, self.held_bytes(digest) + room_bytes)
+            self._occupants.move_to_end(digest)
+
+    def cut(self, digest: str, size_bytes: int) -> None:
+        """Drop so much from a checkpoint's tail, in chunks, if any of it is held and it is not pinned."""
+        if digest in self._occupants and not self._pins[digest]:
+            self._cut([digest], 0.0, size_bytes, 0)
+
     def drop(self, digest: str) -> None:
         """Hold nothing of a checkpoint."""
         if digest in self._occupants:
@@ -92,6 +115,9 @@ class LruTier:
         if room_bytes < missing_bytes:
             return room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
         return room_bytes
+
+    def _giving_way(self, digest: str, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._occupants and name != digest and not self._pins[name]]
 
     def _make_room(self, digest: str, size_bytes: int) -> int:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,

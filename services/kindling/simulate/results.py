@@ -34,6 +34,9 @@ class Cell:
     device_seconds: float
     migrations: float
     preemptions: float
+    prefetched_bytes: float
+    prefetch_hits: float
+    prefetch_wasted_bytes: float
     requests: float
     quantile_seconds: tuple[float, ...]
 
@@ -62,6 +65,9 @@ def cell(variant: Variant, workload: str, model: str, runs: Sequence[Run]) -> Ce
         device_seconds=fmean(run.device_seconds for run in runs),
         migrations=fmean(run.migrations for run in runs),
         preemptions=fmean(run.preemptions for run in runs),
+        prefetched_bytes=fmean(run.prefetched.prefetched_bytes for run in runs),
+        prefetch_hits=fmean(run.prefetched.hits for run in runs),
+        prefetch_wasted_bytes=fmean(run.prefetched.wasted_bytes for run in runs),
         requests=fmean(len(run.served) for run in runs),
         quantile_seconds=tuple(quantiles),
     )

@@ -5,12 +5,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Action, Events
 from kindling.simulate.lru_tier import LruTier
 from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.model_profiles import WEIGHTS_SHARE, ModelProfile
+from kindling.simulate.node_prefetch import PrefetchEnded
 from kindling.simulate.node_profiles import NodeProfile
+from kindling.simulate.prefetch_tally import PrefetchTally
 from kindling.simulate.running import Generation, Running, Served
 from kindling.simulate.simulated_node import LoadDone, SimulatedNode
 
@@ -81,6 +84,23 @@ class SimulatedCluster:
     def node_of(self, worker_id: str) -> SimulatedNode:
         """The node of a worker."""
         return self.nodes[worker_id.rpartition("/")[0]]
+
+    def prefetch(self, promotion: Promotion, ended: PrefetchEnded) -> None:
+        """Have a node bring the head of a checkpoint to DRAM; ``ended`` is called at once where that cannot be now."""
+        node = self.nodes[promotion.node_id]
+        if node.can_prefetch(promotion):
+            checkpoint = next(one for one in self.checkpoints.values() if one.digest == promotion.digest)
+            node.prefetch.begin(promotion, checkpoint, ended)
+        else:
+            ended(False)
+
+    @property
+    def prefetched(self) -> PrefetchTally:
+        """What all nodes have brought ahead of calls."""
+        tally = PrefetchTally()
+        for node in self.nodes.values():
+            tally.add(node.prefetch.tally)
+        return tally
 
     # Instances
 

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kindling.scheduler.domain.promotions import Promotion
 from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierTraffic
 from kindling.simulate.events import Events
 from kindling.simulate.lru_tier import LruTier
+from kindling.simulate.mechanisms import CHUNK_BYTES
+from kindling.simulate.node_prefetch import NodePrefetch
 from kindling.simulate.node_profiles import NodeProfile
 
 LoadDone = Callable[[LoadReport], None]
@@ -29,7 +32,8 @@ class SimulatedNode:
 
     Checkpoints are fetched into DRAM one after the other, as storage managers do; one fetch serves all devices that
     wait for it. What comes from REMOTE is kept on the SSD, too. Each device copies from DRAM over its own link, which a
-    CPU does not need: it computes on the pool. With ``chunk_bytes``, DRAM holds parts of checkpoints.
+    CPU does not need: it computes on the pool. With ``chunk_bytes``, DRAM holds parts of checkpoints. A prefetch
+    ends when a fetch begins, and does not delay it.
     """
 
     def __init__(self, node_id: str, profile: NodeProfile, events: Events, chunk_bytes: int = 0) -> None:
@@ -37,6 +41,7 @@ class SimulatedNode:
         self.profile = profile
         self.dram = LruTier(profile.dram_pool_bytes, chunk_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
+        self.prefetch = NodePrefetch(self.dram, events)
         self._events = events
         self._copies = not profile.computes_on_pool
         self._fetches: dict[str, _Fetch] = {}
@@ -54,6 +59,9 @@ class SimulatedNode:
         It stays in DRAM until it is copied from there or, on a CPU, until ``release``.
         """
         self.dram.pin(checkpoint.digest)
+        if checkpoint.digest not in self.dram:
+            self.prefetch.cut()
+        self.prefetch.note_use(checkpoint.digest)
         began, source = self._events.now, self.source_of(checkpoint.digest)
         fetch = None if source is Tier.DRAM else self._fetch(checkpoint, source)
         copy_seconds = self._copy_seconds(checkpoint.total_bytes)
@@ -83,6 +91,11 @@ class SimulatedNode:
         """A device keeps what it has released; a CPU keeps it in DRAM."""
         if not self._copies:
             self.dram.park(digest)
+
+    def can_prefetch(self, promotion: Promotion) -> bool:
+        """Whether nothing is fetched, the SSD has all of the checkpoint, and DRAM has room for a chunk of it."""
+        room_bytes = self.dram.room_bytes(promotion.digest, promotion.give_way)
+        return not self._fetches and promotion.digest in self.ssd and room_bytes >= CHUNK_BYTES
 
     def release(self, digest: str) -> None:
         """A device is done with a checkpoint."""

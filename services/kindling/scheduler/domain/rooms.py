@@ -51,7 +51,9 @@ class RoomSearch:
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
         view = self.view
-        leaving = (view.instances[name] for name in chain(view.stopping, view.migrations) if name not in view.claimed)
+        leaving = (
+            view.instances[name] for name in chain(sorted(view.stopping), view.migrations) if name not in view.claimed
+        )
         ending = (one for one in leaving if self._is_allowed(one) and not _ends_with_its_work(view, one))
         for instance in islice(ending, _LOOKED_AT):
             self._consider(Room(self._leaves_in(instance) + self._there(instance), 0.0, _await(instance)))

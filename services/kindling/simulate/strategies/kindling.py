@@ -25,6 +25,7 @@ from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.running import Generation
 from kindling.simulate.simulated_cluster import SimulatedCluster
 from kindling.simulate.strategies.moves import Moves
+from kindling.simulate.strategies.prefetching import Prefetching
 
 
 class KindlingStrategy:
@@ -43,6 +44,8 @@ class KindlingStrategy:
         self.planner = Planner(policy, Limits(), lambda: str(next(suffixes)))
         self._moves = Moves(cluster, self.planner, self._handed_over, self._left)
         self._version = 0
+        prefetches = Mechanism.PREFETCH in cluster.mechanisms
+        self._prefetching = Prefetching(cluster, self.planner.view, self._tell_residency) if prefetches else None
         self._enter_cluster(settings)
 
     def arrive(self, generation: Generation) -> None:
@@ -50,6 +53,8 @@ class KindlingStrategy:
         now, arrival = self._events.now, generation.arrival
         request = Request(generation.generation_id, arrival.model, now)
         self._generations[generation.generation_id] = generation
+        if self._prefetching is not None:
+            self._prefetching.note_call(arrival.model)
         if (grant := self.planner.try_grant(request, now)) is not None:
             self._begin(generation.generation_id, grant.instance.instance_id)
             return
@@ -62,8 +67,11 @@ class KindlingStrategy:
     def _enter_cluster(self, settings: ModelSettings) -> None:
         view, profile = self.planner.view, self._cluster.profile
         device = "cpu" if Tier.DRAM not in profile.bandwidth_bytes_per_second else profile.device_kind
-        links = profile.bandwidth_bytes_per_second.items()
-        tiers = tuple(TierUse(tier, bandwidth_bytes_per_second=speed) for tier, speed in links)
+        sizes = {Tier.DRAM: profile.dram_pool_bytes, Tier.SSD: profile.ssd_bytes, Tier.REMOTE: 0}
+        links = profile.bandwidth_bytes_per_second
+        tiers = tuple(
+            TierUse(tier, size, bandwidth_bytes_per_second=links.get(tier, 0.0)) for tier, size in sizes.items()
+        )
         for node_id in self._cluster.nodes:
             view.nodes[node_id] = Node(node_id, node_id, tiers)
         for name, checkpoint in self._cluster.checkpoints.items():
@@ -189,6 +197,6 @@ class KindlingStrategy:
 
     def _tell_residency(self, node_id: str) -> None:
         node = self._cluster.nodes[node_id]
-        for digest in node.take_changed():
+        for digest in sorted(node.take_changed()):  # in an order that no process has to itself
             held = {tier: cache.held_bytes(digest) for tier, cache in ((Tier.DRAM, node.dram), (Tier.SSD, node.ssd))}
             self.planner.view.put_residency(Residency(node_id, digest, held))
