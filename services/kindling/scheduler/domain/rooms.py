@@ -119,7 +119,7 @@ class RoomSearch:
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
-        for name in {*view.holders.parked_in(digest), *there}:
+        for name in sorted({*view.holders.parked_in(digest), *there}):
             if name in view.startable and name not in view.slots and name not in self.barred:
                 worker = view.workers[name]
                 if (seconds := self._ready_in(worker)) < self.limit_seconds:
