@@ -3,8 +3,9 @@
 import hmac
 from collections.abc import Sequence
 
-from kindling.gateway.domain.tenants import claimed_tenant, is_tenant
+from kindling.gateway.domain.tenants import claimed_tenant
 from kindling.platform.errors import UnauthenticatedError
+from kindling.platform.tenant_names import is_tenant
 
 
 class ApiKeys:

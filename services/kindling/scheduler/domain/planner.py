@@ -19,7 +19,13 @@ from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
-from kindling.scheduler.domain.refusals import no_device_large_enough, queue_full, retold, unknown_model
+from kindling.scheduler.domain.refusals import (
+    no_device_large_enough,
+    queue_full,
+    retold,
+    too_many_waiting,
+    unknown_model,
+)
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.unfit import unfit
@@ -32,7 +38,7 @@ class Planner:
 
     def __init__(self, policy: Policy, limits: Limits, new_suffix: Callable[[], str]) -> None:
         self.view = ClusterView(limits.grant_ttl_seconds)
-        self.lines = WaitingLines(self.view.grants.in_flight_of)
+        self.lines = WaitingLines(self.view.grants.in_flight_of, self.view.quotas)
         self.troubles = Troubles(limits.max_start_attempts)
         self.limits = limits
         self._policy = policy
@@ -40,6 +46,7 @@ class Planner:
         self._new_suffix = new_suffix
         self._patience = Patience(self.view, self.lines, limits)
         self._looks_again_at: float | None = None
+        self._has_planned = False
 
     # Requests
 
@@ -51,7 +58,9 @@ class Planner:
         model = self._model(request.model)
         if (earlier := self._earlier_grant(request)) is not None:
             return Grant(request, earlier)
-        if self.lines.length(model.name) or (instance := instance_with_room(self.view, model, request.avoid)) is None:
+        if self.lines.ready(model.name) or not self._may_run(request.tenant):
+            return None
+        if (instance := instance_with_room(self.view, model, request.avoid)) is None:
             return None
         self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance)
@@ -59,7 +68,8 @@ class Planner:
     def hold(self, request: Request, now: float) -> int:
         """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
-        Raises QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just failed.
+        Raises TENANT_QUOTA_EXCEEDED, QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just
+        failed.
         """
         model = self._model(request.model)
         trouble = self.troubles.blocking(model.name, now)
@@ -69,7 +79,20 @@ class Planner:
             raise no_device_large_enough(model, self.view.sizes.largest_bytes)
         if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
+        most = self.view.quotas.of(request.tenant).waiting
+        if (
+            most
+            and not request.avoid
+            and not self.lines.holds(request)
+            and self.lines.waiting_of(request.tenant) >= most
+        ):
+            raise too_many_waiting(request.tenant, most)
         return self.lines.join(request)
+
+    def _may_run(self, tenant: str) -> bool:
+        """Whether a tenant may have one more generation; before the first plan, not all of those it has are known."""
+        most = self.view.quotas.of(tenant).generations
+        return not most or (self._has_planned and self.view.grants.in_flight_of(tenant) < most)
 
     def release(self, generation_id: str, now: float) -> None:
         """Take a grant back; unknown ones are ignored."""
@@ -121,6 +144,7 @@ class Planner:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
         self._looks_again_at = None
+        self._has_planned = True
         self.view.claimed.clear()
         self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
@@ -185,7 +209,7 @@ class Planner:
         return decision
 
     def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
-        queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
+        queued, since = self.lines.ready(model.name), request.arrived_at if request else NEVER
         return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
@@ -254,7 +278,7 @@ class Planner:
 
     def _is_wanted(self, instance: Instance) -> bool:
         """Whether somebody waits for an idle instance that still serves; it will be busy in a moment."""
-        return bool(self.lines.length(instance.model)) and self.view.serves(instance)
+        return bool(self.lines.ready(instance.model)) and self.view.serves(instance)
 
     def _models_in_order(self) -> Iterator[Model]:
         """Models that somebody waits for, the longest wait first; then those that keep a minimum running."""

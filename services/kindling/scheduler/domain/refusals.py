@@ -33,6 +33,17 @@ def queue_full(model: Model) -> ResourceExhaustedError:
     )
 
 
+def too_many_waiting(tenant: str, most: int) -> ResourceExhaustedError:
+    """As many requests of the tenant wait as may."""
+    return ResourceExhaustedError(
+        f"tenant {tenant or 'default'!r} has {most} requests waiting, as many as its quota `waiting` lets it; try "
+        "again once some of them run, or have the operator raise the quota with `kindling tenant set`",
+        reason="TENANT_QUOTA_EXCEEDED",
+        metadata={"tenant": tenant, "quota": "waiting", "limit": str(most)},
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
 def queue_timeout(model: Model) -> DeadlineExceededError:
     """The request has waited as long as it may."""
     longest = model.settings.max_queue_wait_seconds

@@ -147,7 +147,7 @@ class ClusterView(ClusterRecords):
                 strangers.append(running.instance_id)
                 continue
             self.confirmed.add(running.instance_id)
-            self.grants.report(running.instance_id, running.generation_ids, now)
+            self.grants.report(running.instance_id, running.generation_ids, now, running.tenants)
         return self._gone(report, link), strangers
 
     def _gone(self, report: WorkerReport, link: Link) -> list[Instance]:
