@@ -25,8 +25,9 @@ from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
 from kindling.scheduler.storage_ports import Storages
+from kindling.scheduler.tenant_servicer import TenantServicer
 from kindling.scheduler.term import Term
-from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc
+from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc, tenant_pb2_grpc
 
 log = get_logger(__name__)
 _SUFFIX_BYTES = 3
@@ -91,3 +92,4 @@ def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settin
         ClusterServicer(seat, storages, settings.status_timeout_seconds),
         "kindling.v1.ClusterService",
     )
+    server.add(tenant_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(seat), "kindling.v1.TenantService")

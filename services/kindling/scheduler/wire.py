@@ -3,6 +3,7 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kindling.scheduler.domain.quotas import Quota
 from kindling.scheduler.domain.values import (
     Checkpoint,
     InstanceState,
@@ -18,7 +19,7 @@ from kindling.scheduler.domain.values import (
     TierUse,
     WorkerReport,
 )
-from kindling.v1 import checkpoint_pb2, cluster_pb2, inference_pb2, model_pb2
+from kindling.v1 import checkpoint_pb2, cluster_pb2, inference_pb2, model_pb2, tenant_pb2
 
 STATE_TO_WIRE = {
     InstanceState.STARTING: cluster_pb2.INSTANCE_STATE_STARTING,
@@ -150,6 +151,18 @@ def model_to_wire(model: Model) -> model_pb2.Model:
         settings=settings_to_wire(model.settings),
         source_uri=model.source_uri,
         create_time=timestamp(model.create_time),
+    )
+
+
+def quota_from_wire(message: tenant_pb2.TenantQuota) -> Quota:
+    """Return what a tenant may have."""
+    return Quota(message.generations, message.waiting, message.devices, message.weight or 1)
+
+
+def quota_to_wire(quota: Quota) -> tenant_pb2.TenantQuota:
+    """Return the message for what a tenant may have."""
+    return tenant_pb2.TenantQuota(
+        generations=quota.generations, waiting=quota.waiting, devices=quota.devices, weight=quota.weight
     )
 
 

@@ -157,7 +157,7 @@ class ListTenantsResponse(_message.Message):
     TENANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenantStatus]:
-        """By name; `*` comes first if there are quotas for it."""
+        """By name: the default tenant, then `*`, then the others."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class TenantStatus(_message.Message):
     has_own_quota: _builtins.bool
     """Whether the quotas are its own."""
     generations: _builtins.int
-    """Generations that run; of `*`, like what follows, of no use and 0."""
+    """Generations that run; this and what follows is 0 for `*`."""
     waiting: _builtins.int
     """Requests that wait."""
     devices: _builtins.int

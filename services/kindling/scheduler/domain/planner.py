@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.contest import Bid, Contest
 from kindling.scheduler.domain.decisions import (
     MakeRoom,
     MoveInstance,
@@ -31,6 +32,8 @@ from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.unfit import unfit
 from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
+
+_EXCHANGED = "its tenant may have no more devices, and needs this one for another model"
 
 
 class Planner:
@@ -87,6 +90,9 @@ class Planner:
             and self.lines.waiting_of(request.tenant) >= most
         ):
             raise too_many_waiting(request.tenant, most)
+        if not self.lines.waiting_of(request.tenant):
+            self.view.devices.pass_time(now)
+            self.view.devices.wake(request.tenant, self.lines.tenants())
         return self.lines.join(request)
 
     def _may_run(self, tenant: str) -> bool:
@@ -145,6 +151,7 @@ class Planner:
         plan = Plan()
         self._looks_again_at = None
         self._has_planned = True
+        self.view.devices.pass_time(now)
         self.view.claimed.clear()
         self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
@@ -182,35 +189,43 @@ class Planner:
     def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
         """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
         the same ones."""
-        is_full = False
-        for model in models:
-            request, avoid = self._next_in_line(model, now)
-            need = self._need(model, request, avoid, now)
+        contest, is_full = Contest(self.view, self.lines, models), False
+        while (bid := contest.next()) is not None:
+            need = self._need(bid, now)
             is_picky = bool(need.avoid or need.excluded)
             if not is_full or is_picky:
-                wait = self._extend(need, request, plan, now)
+                wait = self._extend(need, bid, contest, plan, now)
                 is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
 
-    def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
-        """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""
+    def _extend(self, need: Need, bid: Bid, contest: Contest, plan: Plan, now: float) -> Wait | None:
+        """Do the next thing by which a model comes to the instances that who waits, and its minimum, want; none if
+        something was done."""
         is_blocked = self.troubles.blocking(need.model.name, now) is not None
-        while not isinstance(decision := self._policy.decide(self.view, need, now), Wait):
-            if is_blocked:
-                return None
-            if isinstance(decision, StartInstance):
-                plan.starts.append(self._start(need.model, decision, request, now))
-            else:
-                self._make_room(decision, plan, now)
-                need = replace(need, coming=need.coming + 1)
-        if decision.until is not None:
-            self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
-        if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
-            plan.refusals += self._give_up(need.model, now)
-        return decision
+        decision = self._policy.decide(self.view, need, now)
+        if isinstance(decision, Wait):
+            if decision.until is not None:
+                self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
+            if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
+                plan.refusals += self._give_up(need.model, now)
+            return decision
+        if is_blocked:
+            return Wait(WaitReason.PAUSED)
+        if contest.must_exchange(bid):
+            if (own := contest.exchange(bid)) is not None:
+                plan.stops.append(self.stop(own.instance_id, _EXCHANGED, now))
+        elif isinstance(decision, StartInstance):
+            plan.starts.append(self._start(need.model, decision, bid.request, now))
+        else:
+            self._make_room(decision, plan, now)
+            contest.promise(bid)
+        contest.again(need.model)
+        return None
 
-    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
-        queued, since = self.lines.ready(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
+    def _need(self, bid: Bid, now: float) -> Need:
+        model, request = bid.model, bid.request
+        avoid = self._avoided(request, model, now) if request else frozenset[str]()
+        since = request.arrived_at if request else NEVER
+        return Need(model, bid.queued, unfit(self.view, self.troubles, model, now), avoid, bid.coming, since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
@@ -244,10 +259,10 @@ class Planner:
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:
-        instance = self._new_instance(model, decision.placement, now)
+        instance = self._new_instance(model, decision.placement, now, request.tenant if request else None)
         return Start(instance, decision.placement, decision.alternatives, request)
 
-    def _new_instance(self, model: Model, placement: Estimate, now: float) -> Instance:
+    def _new_instance(self, model: Model, placement: Estimate, now: float, tenant: str | None) -> Instance:
         instance = Instance(
             instance_id=self._new_instance_id(model.name),
             model=model.name,
@@ -257,6 +272,7 @@ class Planner:
             estimated_seconds=placement.seconds,
             source=placement.source,
             started_at=now,
+            tenant=tenant,
         )
         self.view.put_instance(instance, now)
         return instance

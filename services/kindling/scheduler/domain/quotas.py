@@ -78,8 +78,8 @@ def check_tenant(name: str) -> None:
     """Raise InvalidArgumentError TENANT_INVALID unless a quota can be given to whoever is called so."""
     if name and name != EVERYBODY_ELSE and not is_tenant(name):
         raise InvalidArgumentError(
-            f"{name[:80]!r} is no tenant's name: give 1 to 64 letters, digits, '.', '_' and '-' the first of "
-            "them a letter or digit, '*' for everybody who has no quotas of their own, or nothing for the default tenant",
+            f"{name[:80]!r} is no tenant's name: give 1 to 64 letters, digits, '.', '_' and '-' the first "
+            "a letter or digit, '*' for everybody who has no quotas of their own, or nothing for the default tenant",
             reason="TENANT_INVALID",
             field="tenant",
         )

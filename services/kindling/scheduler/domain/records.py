@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from kindling.scheduler.domain.device_sizes import DeviceSizes
+from kindling.scheduler.domain.devices import Devices
 from kindling.scheduler.domain.experience import Experience
 from kindling.scheduler.domain.free_slots import FreeSlots
 from kindling.scheduler.domain.grants import GrantLedger
@@ -42,6 +43,7 @@ class ClusterRecords:
         self.migrations = MigrationTable()
         self.links: dict[str, Link] = {}  # by worker
         self.quotas = Quotas()
+        self.devices = Devices(self.quotas)
         self.experience = Experience()
         self.loads = Loads()
         self.holders = Holders()

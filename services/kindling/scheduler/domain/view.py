@@ -67,6 +67,7 @@ class ClusterView(ClusterRecords):
         self.workers_on[instance.node_id].add(instance.worker_id)
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
+        self.devices.enter(instance, now)
         place = self._place(instance)
         if place is not None:
             self.experience.hear(known, instance, place)
@@ -101,6 +102,7 @@ class ClusterView(ClusterRecords):
         self.confirmed.discard(instance_id)
         self.claimed.discard(instance_id)
         self.loads.end(instance)
+        self.devices.leave(instance)
         for migration in self.migrations_of(instance_id):
             self.end_migration(migration)
         self.grants.close(instance_id)
