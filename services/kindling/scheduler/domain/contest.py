@@ -36,24 +36,29 @@ class Contest:
         self._coming: Counter[str] = Counter()  # by model
         self._promised: Counter[str] = Counter()  # slots that become free, by the tenant that they are for
         self._exchanged: Counter[str] = Counter()  # own devices that go for others, by tenant
-        self._ranks = [(rank, model) for model in models if (rank := self._rank(model)) is not None]
-        heapq.heapify(self._ranks)
+        self._tags: dict[str, float] = {}  # those that were looked at since the last slot was given
+        self._given = 0
+        self._bids = [seen for model in models if (seen := self._look(model)) is not None]
+        heapq.heapify(self._bids)
 
     def next(self) -> Bid | None:
         """Take the bid that comes first; none if there are no more."""
-        while self._ranks:
-            rank, model = heapq.heappop(self._ranks)
-            now = self._rank(model)
-            if now is not None and now > rank and self._ranks and now > self._ranks[0][0]:
-                heapq.heappush(self._ranks, (now, model))  # its tenant has been given something since
-            elif now is not None:
-                return self._bid(model)
+        while self._bids:
+            _, given, bid = heapq.heappop(self._bids)
+            if given == self._given:
+                return bid
+            self._enter(bid.model)  # its tenant may have been given something since
         return None
 
     def again(self, model: Model) -> None:
         """A bid was served; its model may want more."""
-        if (rank := self._rank(model)) is not None:
-            heapq.heappush(self._ranks, (rank, model))
+        self._given += 1
+        self._tags.clear()
+        self._enter(model)
+
+    def _enter(self, model: Model) -> None:
+        if (seen := self._look(model)) is not None:
+            heapq.heappush(self._bids, seen)
 
     def promise(self, bid: Bid) -> None:
         """A slot becomes free for a bid."""
@@ -102,24 +107,26 @@ class Contest:
 
     # Who comes first
 
-    def _rank(self, model: Model) -> _Rank | None:
-        """Where a model stands; none if nobody may have it started."""
-        if (request := self._first(model)) is not None:
-            return False, self._tag(request.tenant), request.arrived_at, model.name
-        return (True, 0.0, 0.0, model.name) if model.settings.min_instances else None
+    def _look(self, model: Model) -> tuple[_Rank, int, Bid] | None:
+        """A model's bid and where it stands; none if nobody may have it started."""
+        name, coming = model.name, self._coming[model.name]
+        heads = self._lines.heads(name)
+        if self._view.quotas.bound_starts:
+            heads = {tenant: head for tenant, head in heads.items() if self._may_have_one(tenant)}
+        if heads:
+            first = min(heads.values(), key=self._standing)
+            tag, arrived_at, _ = self._standing(first)
+            return (
+                (False, tag, arrived_at, name),
+                self._given,
+                Bid(model, first, self._lines.ready(name, heads), coming),
+            )
+        if model.settings.min_instances:
+            return (True, 0.0, 0.0, name), self._given, Bid(model, None, 0, coming)
+        return None
 
-    def _bid(self, model: Model) -> Bid:
-        queued = self._lines.ready(model.name, self._able(model.name))
-        return Bid(model, self._first(model), queued, self._coming[model.name])
-
-    def _first(self, model: Model) -> Request | None:
-        """On whose behalf a model would be started."""
-        heads = self._lines.heads(model.name)
-        able = (heads[tenant] for tenant in heads if self._may_have_one(tenant))
-        return min(able, key=lambda one: (self._tag(one.tenant), one.arrived_at, one.generation_id), default=None)
-
-    def _able(self, name: str) -> list[str]:
-        return [tenant for tenant in self._lines.heads(name) if self._may_have_one(tenant)]
+    def _standing(self, request: Request) -> tuple[float, float, str]:
+        return self._tag(request.tenant), request.arrived_at, request.generation_id
 
     def _may_have_one(self, tenant: str) -> bool:
         return self._can_use_one(tenant) and (self._has_devices_left(tenant) or self._has_one_to_give(tenant))
@@ -133,4 +140,6 @@ class Contest:
         return self._view.grants.in_flight_of(tenant) + starting + self._promised[tenant] < most
 
     def _tag(self, tenant: str) -> float:
-        return self._view.devices.tag(tenant, more=self._promised[tenant])
+        if tenant not in self._tags:
+            self._tags[tenant] = self._view.devices.tag(tenant, more=self._promised[tenant])
+        return self._tags[tenant]

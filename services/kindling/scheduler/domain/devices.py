@@ -16,8 +16,8 @@ class Devices:
 
     By a tenant's tag one sees whose turn it is to get a device: the least one's. It is that of start-time fair queueing
     (Goyal, Vin and Cheng, SIGCOMM 1996): ``S = max(v, F)`` and ``F = S + l / r``, where ``r`` is the tenant's weight,
-    ``l`` the cost of a device, and ``v`` the least tag of those who wait or have devices. So while two tenants want more
-    than they get, each gets device time by its weight; and who wanted nothing for a while has saved nothing up.
+    ``l`` the cost of a device, and ``v`` the least tag of those who wait or have devices. So while two tenants want
+    more than they get, each gets device time by its weight; and who wanted nothing for a while has saved nothing up.
     """
 
     def __init__(self, quotas: Quotas) -> None:

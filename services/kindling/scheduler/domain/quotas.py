@@ -72,6 +72,8 @@ class Quotas:
         self._others = self._own.get(EVERYBODY_ELSE, _UNBOUNDED)
         self.bound_generations = any(one.generations for one in self._own.values())
         """Whether anybody's generations are bounded."""
+        self.bound_starts = self.bound_generations or any(one.devices for one in self._own.values())
+        """Whether anybody may not have as many instances started as their requests want."""
 
 
 def check_tenant(name: str) -> None:
