@@ -60,7 +60,7 @@ def branches(spans: Sequence[telemetry_pb2.Span]) -> Iterator[Branch]:
 
 def render_trace(seen: cluster_pb2.GetTraceResponse) -> RenderableType:
     """Return a trace to print; it has spans."""
-    begin, end = min(map(_began, seen.spans)), max(map(_ended, seen.spans))
+    begin, end = min(map(_began, seen.spans)), max(max(_began(span), _ended(span)) for span in seen.spans)
     shown = table("span", "service", "begins", "takes", "", "")
     for branch in branches(seen.spans):
         span = branch.span
@@ -68,7 +68,7 @@ def render_trace(seen: cluster_pb2.GetTraceResponse) -> RenderableType:
             Text("  " * branch.depth + span.name, style="red" if span.error else ""),
             Text(_service(span), style=_COLORS.get(span.service, "")),
             f"+{format_seconds((_began(span) - begin) / 1e9)}",
-            format_seconds((_ended(span) - _began(span)) / 1e9),
+            format_seconds((_ended(span) - _began(span)) / 1e9) if span.HasField("end_time") else "still open",
             Text(_bar(span, begin, end), style=_COLORS.get(span.service, "")),
             Text(_details(span), style="dim"),
         )
@@ -81,7 +81,8 @@ def _bar(span: telemetry_pb2.Span, begin: int, end: int) -> str:
     """Where a span lies between the trace's begin and end; at least a thin line."""
     cell = max(1, end - begin) / _BAR_CELLS
     first = min(_BAR_CELLS - 1, int((_began(span) - begin) / cell))
-    cells = max(0, round((_ended(span) - _began(span)) / cell))
+    lasts = (_ended(span) if span.HasField("end_time") else end) - _began(span)
+    cells = max(0, round(lasts / cell))
     return " " * first + ("█" * min(cells, _BAR_CELLS - first) or "▏")
 
 

@@ -56,7 +56,7 @@ class GetSpansResponse(_message.Message):
     """How many spans the process keeps at most; 0 if it keeps none."""
     @_builtins.property
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
-        """Its spans that ended in this process and are not forgotten yet, in no order worth relying on."""
+        """Its spans in this process that are not forgotten yet, in no order worth relying on."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Span(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ended."""
+        """When it ended; not set while it has not."""
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TelemetryServiceStub:
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 
@@ -45,8 +45,8 @@ class TelemetryServiceStub:
 
 
 class TelemetryServiceServicer:
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 
@@ -74,8 +74,8 @@ def add_TelemetryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TelemetryService:
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 

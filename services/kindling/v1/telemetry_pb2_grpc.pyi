@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TelemetryServiceStub:
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 
@@ -41,8 +41,8 @@ class TelemetryServiceStub:
 
 @_typing.type_check_only
 class TelemetryServiceAsyncStub(TelemetryServiceStub):
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 
@@ -51,8 +51,8 @@ class TelemetryServiceAsyncStub(TelemetryServiceStub):
     """Returns what this process keeps of one trace."""
 
 class TelemetryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are the last few
-    thousand that ended there, where KINDLING_TRACE_RING_SPANS says so. For the whole cluster's, see
+    """Tells of the spans that a process keeps of its own; every service serves it at its address. They are those under way
+    and the last ones that ended there, as many as KINDLING_TRACE_RING_SPANS says. For the whole cluster's, see
     ClusterService.GetTrace.
     """
 

@@ -84,7 +84,7 @@ def _span(span: ReadableSpan) -> telemetry_pb2.Span:
         service=str(resource.get("service.name", "")),
         service_instance=str(resource.get("service.instance.id", "")),
         start_time=_timestamp(span.start_time),
-        end_time=_timestamp(span.end_time),
+        end_time=_timestamp(span.end_time) if span.end_time else None,
         attributes={key: _text(value) for key, value in (span.attributes or {}).items()},
         error=(span.status.description or "failed") if failed else "",
         events=[telemetry_pb2.SpanEvent(name=event.name, time=_timestamp(event.timestamp)) for event in span.events],
