@@ -17,7 +17,7 @@ $(BUF):
 	mkdir -p .tools
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@1.75.0
 
-.PHONY: help install demo test lint format protos protos-lint clean
+.PHONY: help install demo test lint format protos protos-lint protos-baseline clean
 help: ## Say what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -46,7 +46,10 @@ protos: install ## Generate Python from protos/.
 	$(BIN)/python protos/generate.py
 
 protos-lint: $(BUF)
-	cd protos && ../$(BUF) lint
+	cd protos && ../$(BUF) lint && ../$(BUF) breaking --against baseline.binpb
+
+protos-baseline: $(BUF) protos-lint ## Promise clients what the protos say now: done with each release.
+	cd protos && ../$(BUF) build --exclude-source-info --output baseline.binpb
 
 clean: ## Remove what was built.
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
