@@ -7,6 +7,7 @@ import uuid
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from kindling.v1 import generation_pb2, generation_pb2_grpc, inference_pb2, model_pb2, model_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:8081"

@@ -49,7 +49,7 @@ def test_a_reflection_client_lists_services_and_describes_a_method(cluster: Runn
         assert set(reflected.get_services()) == served | COMMON
         # Nothing is in this pool but what the server tells.
         method = DescriptorPool(reflected).FindServiceByName(f"kindling.v1.{service}").methods_by_name[name]
-    assert (method.input_type.full_name, method.output_type.full_name) == (f"kindling.v1.{takes}", f"kindling.v1.{gives}")
+    assert [method.input_type.name, method.output_type.name] == [takes, gives]
     assert (method.client_streaming, method.server_streaming) == (False, streams)
     assert method.input_type.fields
 
