@@ -59,3 +59,4 @@ protos-baseline: $(BUF) protos-lint ## Promise clients what the protos say now: 
 
 clean: ## Remove what was built.
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache
+	rm -rf clients/*/build clients/*/gen clients/*/node_modules tests/clients/openai_node/node_modules
