@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support import api
-from support.client_examples import EXAMPLES, check_transcript, expected_answer
+from support.client_examples import EXAMPLES, check_example, expected_answer
 from support.cluster import RunningCluster
 
 BUILD_SECONDS = 900
@@ -32,8 +32,7 @@ def test_an_example_deploys_streams_cancels_and_shows_a_typed_error(
         packages = " ".join(sorted(set(example.missing.values())))
         pytest.skip(f"no {', '.join(example.missing)}: run `make clients-tools`, or apt-get install {packages}")
     example.build()
-    name = f"hello-{language}"
-    check_transcript(example.run(cluster.grpc_address, model_directory.as_uri(), name), expected, name)
+    check_example(example, cluster, model_directory, expected)
 
 
 def test_at_least_one_other_toolchain_is_here() -> None:

@@ -11,9 +11,11 @@ import pytest
 from kindling.v1 import model_pb2
 from support import api
 from support.cluster import RunningCluster
+from support.gateway_metrics import tokens_sent
 
 PROJECT = Path(__file__).parent / "openai_node"
 SECONDS = 120
+LONG_TOKENS = 1500
 MESSAGES = [{"role": "user", "content": "The quick brown fox"}]
 
 
@@ -61,9 +63,13 @@ def test_an_answer_is_the_same_whole_and_streamed_and_from_python(
     assert said["helperStreamed"]["text"] == text
 
 
-def test_a_stream_can_be_left_and_a_call_aborted(said: dict[str, Any]) -> None:
+def test_a_stream_that_is_left_and_a_call_that_is_aborted_are_cancelled(
+    said: dict[str, Any], cluster: RunningCluster, models: list[str]
+) -> None:
     assert said["left"] == {"chunks": 3, "aborted": True}
     assert said["aborted"]["kind"] == "APIUserAbortError"
+    # Less than one of the two would have come to; the rest of the calls is far below what that leaves.
+    assert tokens_sent(cluster.http_url, models[0]) < LONG_TOKENS
 
 
 @pytest.mark.parametrize("call", ["missing", "missingModel"])

@@ -12,6 +12,8 @@ from transformers import AutoTokenizer
 
 from kindling.v1 import inference_pb2
 from support import api, reference
+from support.cluster import RunningCluster
+from support.gateway_metrics import tokens_sent
 
 ROOT = Path(__file__).resolve().parents[2]
 BUF = ROOT / ".tools" / "node_modules" / ".bin" / "buf"
@@ -99,8 +101,16 @@ def expected_answer(address: str, name: str, source: Path) -> api.Answer:
     return answer
 
 
-def check_transcript(transcript: Transcript, expected: api.Answer, name: str) -> None:
-    """Check that an example that deployed ``name`` saw what Python sees, its cancellation, and a typed error."""
+def check_example(example: ClientExample, cluster: RunningCluster, source: Path, expected: api.Answer) -> None:
+    """Run an example and check that it saw what Python sees, its cancellation, and a typed error."""
+    name = f"hello-{example.language}"
+    transcript = example.run(cluster.grpc_address, source.as_uri(), name)
+    _check_transcript(transcript, expected, name)
+    sent = tokens_sent(cluster.http_url, name)
+    assert MAX_TOKENS + transcript.received <= sent < MAX_TOKENS + CANCELLED_MAX_TOKENS, "the cluster went on"
+
+
+def _check_transcript(transcript: Transcript, expected: api.Answer, name: str) -> None:
     assert transcript.deployed.startswith(f"{name}, LlamaForCausalLM of ")
     assert transcript.token_ids == expected.token_ids
     assert transcript.text == expected.text
