@@ -187,6 +187,21 @@ def test_a_new_leader_counts_before_it_grants() -> None:
     assert granted(planner, 0.0) == ["acme1"]
 
 
+def test_who_is_moved_on_keeps_the_place_that_it_has() -> None:
+    """A generation broke off, and its tenant has others waiting that may not run: none of them goes first."""
+    planner = planner_with(2, "m", concurrency_target=4, min_instances=2)
+    for name in list(planner.view.instances):
+        views.loaded(planner, name, 0.0)
+    bound(planner, "acme", generations=1)
+    assert ask(planner, "acme1", "acme2", now=1.0) == ["acme1"]
+    broken = planner.view.grants.instance_of("acme1")
+    assert broken is not None
+    moved = planner.try_grant(replace(of("acme1", now=2.0), avoid=frozenset({broken})), 2.0)
+    assert moved is not None
+    assert moved.instance.instance_id != broken
+    assert planner.view.grants.in_flight_of("acme") == 1
+
+
 def test_weights_share_places_out() -> None:
     planner = planner_with(concurrency_target=6, max_instances=1)
     bound(planner, "big", weight=2)

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.admission import Admission
+from kindling.scheduler.domain.choosy import Choosy
 from kindling.scheduler.domain.contest import Bid, Contest
 from kindling.scheduler.domain.decisions import (
     MakeRoom,
@@ -20,13 +22,7 @@ from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
-from kindling.scheduler.domain.refusals import (
-    no_device_large_enough,
-    queue_full,
-    retold,
-    too_many_waiting,
-    unknown_model,
-)
+from kindling.scheduler.domain.refusals import no_device_large_enough, queue_full, retold, unknown_model
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.unfit import unfit
@@ -48,8 +44,9 @@ class Planner:
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
         self._patience = Patience(self.view, self.lines, limits)
+        self._admission = Admission(self.view, self.lines)
+        self._choosy = Choosy(self.view, self.lines, limits.avoid_seconds)
         self._looks_again_at: float | None = None
-        self._has_planned = False
 
     # Requests
 
@@ -59,9 +56,10 @@ class Planner:
         Raises NotFoundError for an unknown model.
         """
         model = self._model(request.model)
+        somebody_waits = self.lines.ready(model.name)  # but not for the place that this generation may give up now
         if (earlier := self._earlier_grant(request)) is not None:
             return Grant(request, earlier)
-        if self.lines.ready(model.name) or not self._may_run(request.tenant):
+        if somebody_waits or not self._admission.may_run(request.tenant):
             return None
         if (instance := instance_with_room(self.view, model, request.avoid)) is None:
             return None
@@ -82,23 +80,7 @@ class Planner:
             raise no_device_large_enough(model, self.view.sizes.largest_bytes)
         if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
-        most = self.view.quotas.of(request.tenant).waiting
-        if (
-            most
-            and not request.avoid
-            and not self.lines.holds(request)
-            and self.lines.waiting_of(request.tenant) >= most
-        ):
-            raise too_many_waiting(request.tenant, most)
-        if not self.lines.waiting_of(request.tenant):
-            self.view.devices.pass_time(now)
-            self.view.devices.wake(request.tenant, self.lines.tenants())
-        return self.lines.join(request)
-
-    def _may_run(self, tenant: str) -> bool:
-        """Whether a tenant may have one more generation; before the first plan, not all of those it has are known."""
-        most = self.view.quotas.of(tenant).generations
-        return not most or (self._has_planned and self.view.grants.in_flight_of(tenant) < most)
+        return self._admission.enter(request, now)
 
     def release(self, generation_id: str, now: float) -> None:
         """Take a grant back; unknown ones are ignored."""
@@ -150,7 +132,7 @@ class Planner:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
         self._looks_again_at = None
-        self._has_planned = True
+        self._admission.knows_all = True
         self.view.devices.pass_time(now)
         self.view.claimed.clear()
         self._patience.watch_workers(now)
@@ -176,7 +158,7 @@ class Planner:
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
         """Grant to who waits what there is."""
         while True:
-            request, avoid = self._next_in_line(model, now)
+            request, avoid = self._choosy.next_in_line(model, now)
             instance = self._best_for(request, model, avoid) if request else None
             if request is None or instance is None:
                 return
@@ -223,7 +205,7 @@ class Planner:
 
     def _need(self, bid: Bid, now: float) -> Need:
         model, request = bid.model, bid.request
-        avoid = self._avoided(request, model, now) if request else frozenset[str]()
+        avoid = self._choosy.avoided(request, model, now) if request else frozenset[str]()
         since = request.arrived_at if request else NEVER
         return Need(model, bid.queued, unfit(self.view, self.troubles, model, now), avoid, bid.coming, since)
 
@@ -234,24 +216,6 @@ class Planner:
             plan.stops.append(self._stop(decision, now))
         elif isinstance(decision, MoveInstance):
             plan.moves.append(self.relocation.make_way(decision, now))
-
-    def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
-        """Who is served next, and what they avoid: the first who can run on what there is, else whose turn it is."""
-        for request in self.lines.in_turn(model.name):
-            avoid = self._avoided(request, model, now)
-            if instance_with_room(self.view, model, avoid) is not None:
-                return request, avoid
-            if not avoid:
-                break  # nobody who is choosier has a place either
-        head = self.lines.next(model.name)
-        return head, self._avoided(head, model, now) if head else frozenset()
-
-    def _avoided(self, request: Request, model: Model, now: float) -> frozenset[str]:
-        """What a request still avoids: it takes anything once it has waited a while and nothing starts elsewhere."""
-        if not request.avoid or now < request.arrived_at + self.limits.avoid_seconds:
-            return request.avoid
-        others = (one for one in self.view.instances_of(model.name) if one.instance_id not in request.avoid)
-        return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
 
     def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.serve(request)
