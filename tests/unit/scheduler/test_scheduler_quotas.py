@@ -202,6 +202,20 @@ def test_who_is_moved_on_keeps_the_place_that_it_has() -> None:
     assert planner.view.grants.in_flight_of("acme") == 1
 
 
+@pytest.mark.parametrize("quota", ["generations", "devices"])
+def test_who_waits_in_vain_is_told_which_quota_it_was(quota: str) -> None:
+    planner = planner_with(2, "m", "o", max_queue_wait_seconds=30.0)
+    bound(planner, "acme", **{quota: 1})
+    ask(planner, "acme1")
+    granted(planner, 1.0)
+    (instance,) = planner.view.instances.values()
+    views.report(planner.view, instance.worker_id, "acme1")
+    ask(planner, "acme2", model="o", now=2.0)
+    (refusal,) = planner.plan(32.0).refusals
+    assert (refusal.error.reason, refusal.error.metadata["quota"]) == ("QUEUE_TIMEOUT", quota)
+    assert f"it has 1 {quota}, as many as its quota lets it" in refusal.error.message
+
+
 def test_weights_share_places_out() -> None:
     planner = planner_with(concurrency_target=6, max_instances=1)
     bound(planner, "big", weight=2)

@@ -55,6 +55,18 @@ def queue_timeout(model: Model) -> DeadlineExceededError:
     )
 
 
+def held_back(model: Model, tenant: str, quota: str, most: int) -> DeadlineExceededError:
+    """The request has waited as long as it may, and its tenant has as much as its quota lets it."""
+    longest = model.settings.max_queue_wait_seconds
+    return DeadlineExceededError(
+        f"model {model.name!r} had no room for tenant {tenant or 'default'!r} within {longest:g} s: it has {most} "
+        f"{quota}, as many as its quota lets it; try again once some are over, or have the operator raise it with "
+        "`kindling tenant set`",
+        reason="QUEUE_TIMEOUT",
+        metadata={"model": model.name, "tenant": tenant, "quota": quota, "limit": str(most)},
+    )
+
+
 def no_workers() -> UnavailableError:
     """There is nothing to run an instance on."""
     return UnavailableError(
