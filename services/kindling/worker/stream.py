@@ -2,9 +2,12 @@
 
 import asyncio
 
+from opentelemetry import trace
+
 from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.worker.changes import Changes
 from kindling.worker.domain.generation import Alive, CaughtUp, Finished, GenerationRequest, Migrated, Token
+from kindling.worker.span_links import link
 
 Event = Token | Finished | Migrated | Alive
 
@@ -14,7 +17,7 @@ class GenerationStream:
 
     ``token_ids`` are all that it has emitted, those emitted elsewhere included. ``over`` is set when nothing comes any
     more: it has ended, failed, moved away, or lost its reader. Without a reader what it emits is kept; ``settled`` is
-    set when it has got one, or never will.
+    set when it has got one, or never will. ``span`` is that of the call that reads it, or brought it here.
     """
 
     __slots__ = (
@@ -30,12 +33,14 @@ class GenerationStream:
         "over",
         "request",
         "settled",
+        "span",
         "token_ids",
     )
 
     def __init__(self, request: GenerationRequest, *, has_reader: bool) -> None:
         self.request = request
         self.token_ids = list(request.emitted_token_ids)
+        self.span = trace.get_current_span()
         self.has_reader = has_reader
         self.is_moving = False
         self.is_read_out = False
@@ -97,6 +102,8 @@ class GenerationStream:
         """Become the reader."""
         assert not self.has_reader, "a generation has one reader"
         self.has_reader = True
+        received, self.span = self.span, trace.get_current_span()
+        link(self.span, received)
         self.settled.set()
         self._changes.note()
 
