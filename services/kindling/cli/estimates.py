@@ -69,9 +69,10 @@ def _links(estimates: cluster_pb2.Estimates) -> Table:
 
 
 def _inits(estimates: cluster_pb2.Estimates) -> Table:
-    shown = table("checkpoint", "device", "init expected", "starts")
+    shown = table("checkpoint", "device", "weights are", "init expected", "starts")
     for one in estimates.inits:
-        shown.add_row(_short(one.digest), escape(one.device_kind), format_seconds(one.seconds), str(one.starts))
+        weights, seconds = "read meanwhile" if one.while_reading else "there", format_seconds(one.seconds)
+        shown.add_row(_short(one.digest), escape(one.device_kind), weights, seconds, str(one.starts))
     return shown
 
 

@@ -35,6 +35,7 @@ def _quality(one: Quality) -> cluster_pb2.EstimateQuality:
         median_error=one.median_error,
         p90_error=one.p90_error,
         histogram=[cluster_pb2.ErrorBucket(upper_bound=bound, count=count) for bound, count in buckets],
+        errors=one.errors,
         **{"from": tier_to_wire(one.source)},
     )
 
@@ -51,7 +52,11 @@ def _link(one: LearnedLink) -> cluster_pb2.LinkEstimate:
 
 def _init(one: LearnedBuild) -> cluster_pb2.InitEstimate:
     return cluster_pb2.InitEstimate(
-        digest=one.digest, device_kind=one.device_kind, seconds=one.seconds, starts=one.starts
+        digest=one.digest,
+        device_kind=one.device_kind,
+        seconds=one.seconds,
+        starts=one.starts,
+        while_reading=one.while_reading,
     )
 
 

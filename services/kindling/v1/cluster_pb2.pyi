@@ -729,6 +729,7 @@ class EstimateQuality(_message.Message):
     MEDIAN_ERROR_FIELD_NUMBER: _builtins.int
     P90_ERROR_FIELD_NUMBER: _builtins.int
     HISTOGRAM_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     kind: Global___EstimateKind.ValueType
     """What was estimated."""
     node_id: _builtins.str
@@ -743,6 +744,10 @@ class EstimateQuality(_message.Message):
     def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorBucket]:
         """The errors, by size."""
 
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each of them, with its sign, the oldest first; told for all nodes together alone."""
+
     def __init__(
         self,
         *,
@@ -752,10 +757,11 @@ class EstimateQuality(_message.Message):
         median_error: _builtins.float = ...,
         p90_error: _builtins.float = ...,
         histogram: _abc.Iterable[Global___ErrorBucket] | None = ...,
+        errors: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "from", b"from", "histogram", b"histogram", "kind", b"kind", "median_error", b"median_error", "node_id", b"node_id", "p90_error", b"p90_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "errors", b"errors", "from", b"from", "histogram", b"histogram", "kind", b"kind", "median_error", b"median_error", "node_id", b"node_id", "p90_error", b"p90_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -835,6 +841,7 @@ class InitEstimate(_message.Message):
     DEVICE_KIND_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     STARTS_FIELD_NUMBER: _builtins.int
+    WHILE_READING_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     device_kind: _builtins.str
@@ -843,6 +850,8 @@ class InitEstimate(_message.Message):
     """Seconds that building it is expected to take."""
     starts: _builtins.int
     """Starts that have taught it."""
+    while_reading: _builtins.bool
+    """Whether this is for starts whose weights are read from the SSD or the remote store meanwhile."""
     def __init__(
         self,
         *,
@@ -850,10 +859,11 @@ class InitEstimate(_message.Message):
         device_kind: _builtins.str = ...,
         seconds: _builtins.float = ...,
         starts: _builtins.int = ...,
+        while_reading: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "digest", b"digest", "seconds", b"seconds", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "digest", b"digest", "seconds", b"seconds", "starts", b"starts", "while_reading", b"while_reading"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

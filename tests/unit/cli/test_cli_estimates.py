@@ -57,7 +57,12 @@ def test_links_inits_and_migrations_are_shown():
             links=[
                 cluster_pb2.LinkEstimate(node_id="n", tier=checkpoint_pb2.TIER_REMOTE, bytes_per_second=2.5e8, loads=3)
             ],
-            inits=[cluster_pb2.InitEstimate(digest="blake3:0123456789", device_kind="cpu", seconds=0.25, starts=2)],
+            inits=[
+                cluster_pb2.InitEstimate(
+                    digest="blake3:0123456789", device_kind="cpu", seconds=0.25, starts=2, while_reading=reading
+                )
+                for reading in (False, True)
+            ],
             migrations=[
                 cluster_pb2.MigrationEstimate(
                     digest="blake3:0123456789",
@@ -71,7 +76,8 @@ def test_links_inits_and_migrations_are_shown():
         )
     )
     assert "node tier measured expected loads n REMOTE – 0.25 GB/s 3" in text
-    assert "checkpoint device init expected starts 01234567 cpu 250 ms 2" in text
+    assert "checkpoint device weights are init expected starts 01234567 cpu there 250 ms 2" in text
+    assert "01234567 cpu read meanwhile 250 ms 2" in text
     assert "01234567 cuda 400 ms 30 ms 1,234 5" in text
 
 

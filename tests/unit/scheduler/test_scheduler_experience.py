@@ -12,6 +12,7 @@ from kindling.scheduler.domain.values import (
     InstanceState,
     LoadReport,
     Model,
+    ParkedCheckpoint,
     ReportedInstance,
     Tier,
     TierTraffic,
@@ -112,6 +113,34 @@ def test_what_a_start_takes_besides_is_learned() -> None:
     view.put_instance(replace(one, state=InstanceState.READY, ready_at=7.7, report=held), 7.7)
     expected = foreseen(view, worker)
     assert (expected.dispatch_seconds, expected.seconds) == (pytest.approx(0.7), pytest.approx(2.7))
+
+
+def test_starting_what_is_parked_takes_as_long_whatever_the_model_is() -> None:
+    """Ready 30 ms after the decision, of which the worker took 10."""
+    view, (worker, _) = cluster()
+    parked = LoadReport((TierTraffic(Tier.GPU, 10 * GB, 0.01),), 0.01, 0.0, 0.01, complete=True)
+    one = Instance("m-1", "m", LLAMA.digest, worker.worker_id, InstanceState.STARTING, started_at=5.0, source=Tier.GPU)
+    view.put_instance(one, 5.0)
+    view.put_instance(replace(one, state=InstanceState.READY, ready_at=5.03, report=parked), 5.03)
+    other = Model("o", replace(LLAMA, digest="blake3:o"))
+    view.models["o"] = other
+    view.apply_report(WorkerReport(worker.worker_id, parked=(ParkedCheckpoint("blake3:o", GB),)), 6.0)
+    expected = foreseen(view, worker, other)
+    assert (expected.source, expected.seconds) == (Tier.GPU, pytest.approx(0.03))
+
+
+def test_building_takes_longer_while_weights_are_read() -> None:
+    """Each is expected to take as long as the other until it was seen."""
+    view, (worker, _) = cluster(ssd=2 * GB, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
+    start(view, worker, FROM_SSD)
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    assert foreseen(view, worker).init_seconds == 2.0
+    held = LoadReport((TierTraffic(Tier.DRAM, 10 * GB, 0.0),), 0.1, 1.0, 1.0, complete=True)
+    start(view, worker, held, name="m-2")
+    assert foreseen(view, worker).init_seconds == 1.0
+    views.hold(view, "n", MODEL, ssd=10 * GB)
+    assert foreseen(view, worker).init_seconds == 2.0
 
 
 def test_the_planner_says_when_the_last_chunk_was_there() -> None:

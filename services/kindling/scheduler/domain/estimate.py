@@ -49,16 +49,17 @@ def estimate(
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
     learned = view.experience
     if view.holders.has_parked(worker.worker_id, checkpoint.digest):
-        parked_seconds = learned.parked_seconds(checkpoint, worker) or assumptions.parked_seconds
-        return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU)
+        parked_seconds = learned.parked_seconds(worker) or assumptions.parked_seconds
+        return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU, learned.asking_seconds)
     own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
     queue_seconds, load_seconds = _turn(view, own)
+    source = max(own.missing, default=None)
     return Estimate(
         worker_id=worker.worker_id,
         queue_seconds=queue_seconds,
         load_seconds=load_seconds,
-        init_seconds=learned.init_seconds(checkpoint, worker) or assumptions.init_seconds,
-        source=max(own.missing, default=None),
+        init_seconds=learned.init_seconds(checkpoint, worker, source) or assumptions.init_seconds,
+        source=source,
         dispatch_seconds=learned.dispatch_seconds,
     )
 
@@ -97,4 +98,5 @@ def _load_seconds(view: ClusterView, load: Load, worker: Worker) -> float:
     is_own = load.worker.worker_id == worker.worker_id
     node, device = view.nodes[load.worker.node_id], load.worker.device_tier
     parts = ((tier, count) for tier, count in load.missing.items() if is_own or tier > Tier.DRAM)
-    return sum(count / view.experience.bandwidths.path(node, tier, device) for tier, count in parts)
+    links = view.experience.bandwidths
+    return sum(links.seconds(tier, count, links.path(node, tier, device)) for tier, count in parts)
