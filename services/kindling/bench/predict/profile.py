@@ -17,6 +17,7 @@ from kindling.simulate.node_profiles import local_machine
 from kindling.v1 import cluster_pb2
 
 _SSD_BYTES = 1 << 40  # more than enough: every model is on the SSD
+NOTHING_YET: Mapping[Tier, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +71,13 @@ def learned(status: cluster_pb2.GetClusterStatusResponse, calibration: Calibrati
 
 def starts_by_tier(status: cluster_pb2.GetClusterStatusResponse) -> Counter[Tier]:
     """How many starts are over, by the slowest tier that they came from."""
+    return Counter({tier: len(errors) for tier, errors in startup_errors(status).items()})
+
+
+def startup_errors(
+    status: cluster_pb2.GetClusterStatusResponse, before: Mapping[Tier, int] = NOTHING_YET
+) -> dict[Tier, list[float]]:
+    """The errors of the estimates that starts were decided by, but for the first ``before`` of each tier."""
     startups = (one for one in status.estimates.qualities if one.kind == cluster_pb2.ESTIMATE_KIND_STARTUP)
-    return Counter({Tier(getattr(one, "from")): one.count for one in startups if not one.node_id})
+    by_tier = {Tier(getattr(one, "from")): list(one.errors) for one in startups if not one.node_id}
+    return {tier: errors[before.get(tier, 0) :] for tier, errors in by_tier.items()}
