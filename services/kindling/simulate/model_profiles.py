@@ -1,5 +1,6 @@
 """What a model weighs and how fast a device computes it, derived from its architecture and the device's data sheet."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,13 +13,18 @@ DECODE_EFFICIENCY: Final = 0.7
 """Assumed share of the memory's bandwidth that decoding reaches; engines reach 0.6 to 0.8 at small batches."""
 PREFILL_EFFICIENCY: Final = 0.5
 """Assumed share of the peak operations that prefilling reaches: matrix products of some hundred rows and more."""
+PROMPT_TOKENS_BESIDE: Final = 512
+"""Most prompt tokens of a step in which others decode: what our worker takes on a GPU."""
 WEIGHTS_SHARE: Final = 0.9
 """Assumed share of a device's memory that weights may take; the rest is for keys and values and for the engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them."""
+    """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them.
+
+    An instance computes one prompt after the other, and while others decode ``prompt_tokens_beside`` a step.
+    """
 
     name: str
     checkpoint_bytes: int
@@ -27,6 +33,15 @@ class ModelProfile:
     seconds_per_token: float
     kv_bytes_per_token: int
     devices: int = 1
+    prompt_tokens_beside: int = PROMPT_TOKENS_BESIDE
+
+    def prefill_seconds(self, tokens: int) -> float:
+        """Seconds that a prompt takes by itself."""
+        return tokens / self.prefill_tokens_per_second
+
+    def prefill_seconds_beside(self, tokens: int) -> float:
+        """Seconds that it takes while others decode: each step has a part of it and one token of theirs."""
+        return self.prefill_seconds(tokens) + math.ceil(tokens / self.prompt_tokens_beside) * self.seconds_per_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The generations of the simulated cluster: when each gets its tokens, and how long it stands still."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kindling.simulate.events import Action
 from kindling.simulate.model_profiles import ModelProfile
@@ -39,19 +39,11 @@ class Running:
     first_token_at: float | None = None
     ends_at: float | None = None
 
-    def compute(self, model: ModelProfile, loaded_at: float) -> float:
-        """Set the times of the tokens, with weights that were all there at ``loaded_at``; returns the seconds by which
-        the first comes later for them.
-
-        Layer by layer, chunks before they are needed: the last layer is computed once it is there and all others are.
-        """
-        arrival = self.generation.arrival
-        prefill_seconds = arrival.prompt_tokens / model.prefill_tokens_per_second
-        at_once = self.began + prefill_seconds
-        late = max(0.0, loaded_at + prefill_seconds / model.layers - at_once)
-        self.first_token_at = at_once + late
-        self.ends_at = self.first_token_at + arrival.output_tokens * model.seconds_per_token
-        return late
+    def decodes_at(self, seconds: float) -> bool:
+        """Whether a token of the answer is computed then."""
+        if self.first_token_at is None or self.ends_at is None:
+            return False
+        return self.first_token_at <= seconds < self.ends_at
 
     def pause(self, seconds: float) -> None:
         """Stand still for so long; times must be known."""
@@ -65,3 +57,34 @@ class Running:
             return arrival.prompt_tokens
         left = max(0.0, self.ends_at - now) / model.seconds_per_token
         return arrival.prompt_tokens + max(0, arrival.output_tokens - round(left))
+
+
+@dataclass(slots=True)
+class Batch:
+    """The generations of an instance whose weights are there.
+
+    Prompts are computed one after the other, in the order in which they came; those who decode meanwhile are later for
+    it. Decoding itself is bound by the weights' bytes, which a batch reads once: it is as fast for several.
+    """
+
+    running: list[Running] = field(default_factory=list)
+    prompts_done_at: float = 0.0
+
+    def join(self, one: Running, model: ModelProfile, loaded_at: float) -> tuple[float, list[Running]]:
+        """Set the times of a generation's tokens, with weights that were all there at ``loaded_at``.
+
+        Returns the seconds by which the first comes later for them and for the others, and whose end is later for it.
+
+        Layer by layer, chunks before they are needed: the last layer is computed once it is there and all others are.
+        """
+        arrival = one.generation.arrival
+        alone_seconds = model.prefill_seconds(arrival.prompt_tokens)
+        began = max(one.began, self.prompts_done_at)
+        others = [other for other in self.running if other.decodes_at(began)]
+        seconds = model.prefill_seconds_beside(arrival.prompt_tokens) if others else alone_seconds
+        one.first_token_at = self.prompts_done_at = max(began + seconds, loaded_at + alone_seconds / model.layers)
+        one.ends_at = one.first_token_at + arrival.output_tokens * model.seconds_per_token
+        for other in others:
+            other.pause(alone_seconds)
+        self.running.append(one)
+        return one.first_token_at - one.began - alone_seconds, others

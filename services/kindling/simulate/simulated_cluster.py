@@ -14,7 +14,7 @@ from kindling.simulate.model_profiles import WEIGHTS_SHARE, ModelProfile
 from kindling.simulate.node_prefetch import PrefetchEnded
 from kindling.simulate.node_profiles import NodeProfile
 from kindling.simulate.prefetch_tally import PrefetchTally
-from kindling.simulate.running import Generation, Running, Served
+from kindling.simulate.running import Batch, Generation, Running, Served
 from kindling.simulate.simulated_node import LoadDone, SimulatedNode
 
 
@@ -26,15 +26,16 @@ class _Instance:
     is_ready: bool = False
     loaded_at: float | None = None
     waiting: list[Running] = field(default_factory=list)
+    batch: Batch = field(default_factory=Batch)
 
 
 class SimulatedCluster:
     """Nodes of one kind, each with a worker per device, and models of one profile under several names.
 
-    An instance generates at the profile's rates whatever runs beside it: decoding is bound by the weights' bytes, which
-    a batch reads once. Every node has the checkpoints on its SSD from the start, as many as fit, if ``is_on_ssd``.
-    ``starts_by_tier`` counts starts by the slowest tier that they came from, ``device_seconds`` how long devices held
-    an instance. ``kv_bytes`` of a device are kept free of parked weights.
+    An instance generates at the profile's rates, several generations as a ``Batch`` says. Every node has the
+    checkpoints on its SSD from the start, as many as fit, if ``is_on_ssd``. ``starts_by_tier`` counts starts by the
+    slowest tier that they came from, ``device_seconds`` how long devices held an instance. ``kv_bytes`` of a device are
+    kept free of parked weights.
     """
 
     def __init__(
@@ -195,19 +196,23 @@ class SimulatedCluster:
 
     def interrupt(self, generation_id: str) -> Generation:
         """Stop a generation, which has to begin again from its prompt; until then it stands still."""
-        generation = self._running.pop(generation_id).generation
+        running = self._running.pop(generation_id)
+        self._leave(running)
         self._stopped_at[generation_id] = self.events.now
         self.preemptions += 1
-        return generation
+        return running.generation
 
     def move(self, generation_id: str, target_id: str, pause_seconds: float) -> None:
         """Have a generation go on in another instance, with the tokens that it has and after a pause."""
         running, target = self._running[generation_id], self._instances[target_id]
         assert target.loaded_at is not None, "it has to be loaded"
-        if running.ends_at is None:
-            self._instances[running.instance_id].waiting.remove(running)
-            self._compute(running, target.loaded_at)
+        is_computed = running.ends_at is not None
+        self._leave(running)
         running.instance_id = target_id
+        if is_computed:
+            target.batch.running.append(running)
+        else:
+            self._compute(running, target.loaded_at)
         running.pause(pause_seconds)
         self._waited[generation_id] += pause_seconds
         self._await_end(running)
@@ -236,8 +241,15 @@ class SimulatedCluster:
         self._waited[generation.generation_id] += self.events.now - since
 
     def _compute(self, running: Running, loaded_at: float) -> None:
-        self._waited[running.generation.generation_id] += running.compute(self.model, loaded_at)
-        self._await_end(running)
+        batch = self._instances[running.instance_id].batch
+        late, delayed = batch.join(running, self.model, loaded_at)
+        self._waited[running.generation.generation_id] += late
+        for one in (running, *delayed):
+            self._await_end(one)
+
+    def _leave(self, running: Running) -> None:
+        instance = self._instances[running.instance_id]
+        (instance.waiting if running.ends_at is None else instance.batch.running).remove(running)
 
     def _await_end(self, running: Running) -> None:
         ends_at = running.ends_at
@@ -248,6 +260,7 @@ class SimulatedCluster:
         generation = running.generation
         if self._running.get(generation.generation_id) is running and running.ends_at == ends_at:
             del self._running[generation.generation_id]
+            self._leave(running)
             self.served.append(Served(generation.arrival, self._waited.pop(generation.generation_id)))
             self._last_end = self.events.now
             running.done()

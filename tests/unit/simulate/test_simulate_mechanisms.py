@@ -52,9 +52,10 @@ def test_the_first_token_comes_after_the_load_or_the_prefill_not_after_both(pref
 
 def test_requests_during_a_progressive_start_share_it() -> None:
     served = full(workload((0.0, "a"), (4.0, "a"), (20.0, "a")), setup(), Mechanism.PROGRESSIVE_START).served
-    last_layer = 1.0 / LAYERS
-    waits = [FROM_SSD + last_layer - 1.0, FROM_SSD + last_layer - 5.0, FROM_SSD]
-    assert [one.startup_seconds for one in served[:2]] == pytest.approx(waits[:2])
+    first_token = FROM_SSD + 1.0 / LAYERS
+    assert served[0].startup_seconds == pytest.approx(first_token - 1.0)
+    beside_the_first = first_token + 1.0 + 0.1
+    assert served[1].startup_seconds == pytest.approx(beside_the_first - 4.0 - 1.0)
 
 
 def test_a_checkpoint_that_is_partly_in_dram_is_read_for_the_rest_alone() -> None:

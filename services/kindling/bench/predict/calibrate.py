@@ -1,5 +1,6 @@
 """What the models cost on this machine, measured by a client before anything is foretold."""
 
+import asyncio
 import statistics
 from dataclasses import dataclass
 
@@ -9,14 +10,17 @@ from kindling.platform.clock import Clock
 
 _SHORT, _LONG = 8, 264  # prompts, in tokens
 _ANSWER_TOKENS = 64
+_BURST = 8  # requests at once
 _SHORTEST_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``base_seconds`` is the time to the first token in a running instance, but for computing the prompt."""
+    """``base_seconds`` is the time to the first token in a running instance, but for computing the prompt, and
+    ``request_seconds`` the part of that by which the next one of requests at once comes later: cores are shared."""
 
     base_seconds: float
+    request_seconds: float
     prefill_tokens_per_second: float
     seconds_per_token: float
     parked_seconds: float
@@ -42,13 +46,23 @@ async def calibrate(session: Session, options: PredictOptions, clock: Clock) -> 
     short_seconds, long_seconds = _first_token(short), _first_token(long)
     prefill_seconds = max(_SHORTEST_SECONDS, long_seconds - short_seconds) / (_LONG - _SHORT)
     base_seconds = short_seconds - _SHORT * prefill_seconds
+    burst_seconds = [await _last_of_burst(session, model) for _ in range(options.repeats)]
+    late_seconds = max(0.0, statistics.median(burst_seconds) - short_seconds) / (_BURST - 1)
     parked = await _parked(session, options, model, clock)
     return Calibration(
         base_seconds=base_seconds,
+        request_seconds=max(0.0, late_seconds - _SHORT * prefill_seconds),
         prefill_tokens_per_second=1 / prefill_seconds,
         seconds_per_token=statistics.median(one.seconds_per_token for one in (*short, *long)),
         parked_seconds=max(0.0, _first_token(parked) - short_seconds),
     )
+
+
+async def _last_of_burst(session: Session, model: str) -> float:
+    """When the last of several requests at once gets its token."""
+    async with asyncio.TaskGroup() as asking:
+        tasks = [asking.create_task(session.ask(model, _SHORT, 1)) for _ in range(_BURST)]
+    return max(task.result().first_token_seconds for task in tasks)
 
 
 async def _parked(session: Session, options: PredictOptions, model: str, clock: Clock) -> list[Answer]:

@@ -16,6 +16,8 @@ from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import local_machine
 from kindling.v1 import cluster_pb2
 
+CPU_PROMPT_TOKENS_BESIDE = 64
+"""As the worker's engine has it, whose module would bring torch along."""
 _SSD_BYTES = 1 << 40  # more than enough: every model is on the SSD
 NOTHING_YET: Mapping[Tier, int] = {}
 
@@ -43,7 +45,8 @@ class Profile:
             chunk_bytes=CHUNK_BYTES,
         )
         settings = ModelSettings(concurrency_target=CONCURRENCY, keep_alive_seconds=options.keep_alive_seconds)
-        return Setup(machine, 1, self._model(checkpoint_bytes, options.shape), settings)
+        model = self._model(checkpoint_bytes, options.shape)
+        return Setup(machine, 1, model, settings, self.calibration.request_seconds)
 
     def _model(self, checkpoint_bytes: int, shape: Shape) -> ModelProfile:
         return ModelProfile(
@@ -53,6 +56,7 @@ class Profile:
             prefill_tokens_per_second=self.calibration.prefill_tokens_per_second,
             seconds_per_token=self.calibration.seconds_per_token,
             kv_bytes_per_token=shape.kv_bytes_per_token,
+            prompt_tokens_beside=CPU_PROMPT_TOKENS_BESIDE,
         )
 
 
