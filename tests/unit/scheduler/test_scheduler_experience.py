@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, generation_tokens, migration_seconds
 from kindling.scheduler.domain.track_record import EstimateKind, Quality
 from kindling.scheduler.domain.values import (
     Checkpoint,
@@ -209,7 +209,20 @@ def test_migrations_teach_seconds_per_token() -> None:
     assert migration_seconds(view, source, elsewhere, 1000) == pytest.approx(1.05)
 
 
-def test_generations_that_move_are_expected_to_have_as_many_tokens_as_those_that_did() -> None:
+def test_what_workers_tell_of_their_generations_says_how_long_they_take_to_move() -> None:
+    """One has 3,000 tokens, one is not told of yet, and one has ended since the report."""
+    view, (worker, other) = cluster()
+    source = views.put(view, "m-1", MODEL, worker.worker_id)
+    for name in ("g1", "g2", "g3"):
+        view.grants.grant(name, source.instance_id, 0.0)
+    told = ReportedInstance("m-1", frozenset({"g1", "g3"}), tokens={"g1": 3000, "g3": 500})
+    view.apply_report(WorkerReport(worker.worker_id, (told,)), 1.0)
+    view.grants.release("g3", 2.0)
+    assert generation_tokens(view, source) == 3000 + 1024
+    assert migration_seconds(view, source, other) == migration_seconds(view, source, other, 3000 + 1024)
+
+
+def test_generations_that_nobody_has_told_of_are_expected_to_have_as_many_tokens_as_those_that_moved() -> None:
     view, (worker, other) = cluster()
     source = views.put(view, "m-1", MODEL, worker.worker_id)
     assert migration_seconds(view, source, other) == pytest.approx(0.05), "it runs nothing"

@@ -1,5 +1,6 @@
 """How long a model would take to start on a worker, and its generations to move to another."""
 
+import math
 from dataclasses import dataclass
 
 from kindling.scheduler.domain.loads import Load
@@ -65,14 +66,21 @@ def estimate(
 
 
 def migration_seconds(view: ClusterView, source: Instance, target: Worker, tokens: float | None = None) -> float:
-    """Return how long an instance's generations, of so many tokens together, take to move to another worker.
-
-    How many tokens they have is not told before they move: without a figure, each has as many as those that moved.
-    """
-    handovers = view.experience.handovers
+    """Return how long an instance's generations take to move to another worker, if they have so many tokens together,
+    by default those that they have now."""
     if tokens is None:
-        tokens = view.grants.in_flight(source.instance_id) * handovers.generation_tokens(source.digest)
-    return handovers.seconds(source.digest, target.device_kind, tokens)
+        tokens = generation_tokens(view, source)
+    return view.experience.handovers.seconds(source.digest, target.device_kind, tokens)
+
+
+def generation_tokens(view: ClusterView, instance: Instance) -> float:
+    """Return how many tokens an instance's generations have together, prompts and answers.
+
+    Those of which the worker has not told it yet have as many as those that moved.
+    """
+    told = view.link(instance.worker_id).tokens(instance.instance_id)
+    otherwise = view.experience.handovers.generation_tokens(instance.digest)
+    return math.fsum(told.get(name, otherwise) for name in view.grants.running(instance.instance_id))
 
 
 def _turn(view: ClusterView, own: Load) -> tuple[float, float]:
