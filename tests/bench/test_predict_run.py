@@ -24,7 +24,13 @@ from kindling.simulate.node_profiles import local_machine
 from kindling.simulate.workload import Arrival
 from kindling.v1 import checkpoint_pb2, cluster_pb2
 
-CALIBRATION = Calibration(0.01, 0.001, prefill_tokens_per_second=1000.0, seconds_per_token=0.01, parked_seconds=0.05)
+CALIBRATION = Calibration(
+    0.01,
+    prefill_tokens_per_second=1000.0,
+    seconds_per_token=0.01,
+    seconds_per_token_beside=0.001,
+    parked_seconds=0.05,
+)
 PROFILE = Profile({Tier.SSD: 1e7, Tier.REMOTE: 1e6}, init_seconds=0.1, calibration=CALIBRATION)
 SIZE = 10**7
 

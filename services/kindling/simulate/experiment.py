@@ -28,16 +28,12 @@ CONTEXT_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The machines and the model that every strategy gets.
-
-    Requests come to the scheduler through one gateway, ``request_seconds`` after each other at the least.
-    """
+    """The machines and the model that every strategy gets."""
 
     node: NodeProfile
     nodes: int
     model: ModelProfile
     settings: ModelSettings
-    request_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,9 @@ def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
         raise InvalidArgumentError(message, reason="NO_REQUESTS")
     cluster = _cluster(variant, workload, setup)
     strategy = _strategy(variant.policy, cluster, setup.settings, seed)
-    comes_at = -math.inf
     for number, arrival in enumerate(workload.arrivals):
         generation = Generation(f"generation-{number}", arrival)
-        comes_at = max(arrival.at_seconds, comes_at + setup.request_seconds)
-        cluster.events.at(comes_at, partial(strategy.arrive, generation))
+        cluster.events.at(arrival.at_seconds, partial(strategy.arrive, generation))
     cluster.events.run()
     cluster.close()
     served = sorted(cluster.served, key=lambda one: one.arrival.at_seconds)

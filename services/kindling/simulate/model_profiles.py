@@ -23,7 +23,8 @@ WEIGHTS_SHARE: Final = 0.9
 class ModelProfile:
     """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them.
 
-    An instance computes one prompt after the other, and while others decode ``prompt_tokens_beside`` a step.
+    An instance computes one prompt after the other, and while others decode ``prompt_tokens_beside`` a step. Where
+    workers share their cores, each other generation on the node has tokens take ``seconds_per_token_beside`` longer.
     """
 
     name: str
@@ -34,14 +35,19 @@ class ModelProfile:
     kv_bytes_per_token: int
     devices: int = 1
     prompt_tokens_beside: int = PROMPT_TOKENS_BESIDE
+    seconds_per_token_beside: float = 0.0
+
+    def token_seconds(self, generations: int) -> float:
+        """Seconds that a token takes while so many generations run on the node, at least one."""
+        return self.seconds_per_token + (generations - 1) * self.seconds_per_token_beside
 
     def prefill_seconds(self, tokens: int) -> float:
         """Seconds that a prompt takes by itself."""
         return tokens / self.prefill_tokens_per_second
 
-    def prefill_seconds_beside(self, tokens: int) -> float:
+    def prefill_seconds_beside(self, tokens: int, token_seconds: float) -> float:
         """Seconds that it takes while others decode: each step has a part of it and one token of theirs."""
-        return self.prefill_seconds(tokens) + math.ceil(tokens / self.prompt_tokens_beside) * self.seconds_per_token
+        return self.prefill_seconds(tokens) + math.ceil(tokens / self.prompt_tokens_beside) * token_seconds
 
 
 @dataclass(frozen=True, slots=True)

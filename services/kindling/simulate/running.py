@@ -30,7 +30,10 @@ class Served:
 
 @dataclass(slots=True)
 class Running:
-    """A generation in an instance; times are none while the instance's weights are on their way."""
+    """A generation in an instance, with a token every ``token_seconds``.
+
+    Times are none while the instance's weights are on their way.
+    """
 
     generation: Generation
     instance_id: str
@@ -38,6 +41,7 @@ class Running:
     began: float
     first_token_at: float | None = None
     ends_at: float | None = None
+    token_seconds: float = 0.0
 
     def decodes_at(self, seconds: float) -> bool:
         """Whether a token of the answer is computed then."""
@@ -50,12 +54,20 @@ class Running:
         assert self.ends_at is not None
         self.ends_at += seconds
 
-    def tokens(self, model: ModelProfile, now: float) -> int:
+    def change_pace(self, token_seconds: float, now: float) -> None:
+        """Have each of the tokens still to come take so long; times must be known."""
+        assert self.first_token_at is not None, "its times are known"
+        assert self.ends_at is not None, "its times are known"
+        begins = max(now, self.first_token_at)
+        self.ends_at = begins + max(0.0, self.ends_at - begins) * token_seconds / self.token_seconds
+        self.token_seconds = token_seconds
+
+    def tokens(self, now: float) -> int:
         """Tokens of the prompt and of the answer as far as it is."""
         arrival = self.generation.arrival
         if self.ends_at is None:
             return arrival.prompt_tokens
-        left = max(0.0, self.ends_at - now) / model.seconds_per_token
+        left = max(0.0, self.ends_at - now) / self.token_seconds
         return arrival.prompt_tokens + max(0, arrival.output_tokens - round(left))
 
 
@@ -64,13 +76,16 @@ class Batch:
     """The generations of an instance whose weights are there.
 
     Prompts are computed one after the other, in the order in which they came; those who decode meanwhile are later for
-    it. Decoding itself is bound by the weights' bytes, which a batch reads once: it is as fast for several.
+    it. Decoding itself is bound by the weights' bytes, which a batch reads once: on a device of its own it is as fast
+    for several.
     """
 
     running: list[Running] = field(default_factory=list)
     prompts_done_at: float = 0.0
 
-    def join(self, one: Running, model: ModelProfile, loaded_at: float) -> tuple[float, list[Running]]:
+    def join(
+        self, one: Running, model: ModelProfile, loaded_at: float, token_seconds: float
+    ) -> tuple[float, list[Running]]:
         """Set the times of a generation's tokens, with weights that were all there at ``loaded_at``.
 
         Returns the seconds by which the first comes later for them and for the others, and whose end is later for it.
@@ -81,9 +96,10 @@ class Batch:
         alone_seconds = model.prefill_seconds(arrival.prompt_tokens)
         began = max(one.began, self.prompts_done_at)
         others = [other for other in self.running if other.decodes_at(began)]
-        seconds = model.prefill_seconds_beside(arrival.prompt_tokens) if others else alone_seconds
+        seconds = model.prefill_seconds_beside(arrival.prompt_tokens, token_seconds) if others else alone_seconds
         one.first_token_at = self.prompts_done_at = max(began + seconds, loaded_at + alone_seconds / model.layers)
-        one.ends_at = one.first_token_at + arrival.output_tokens * model.seconds_per_token
+        one.token_seconds = token_seconds
+        one.ends_at = one.first_token_at + arrival.output_tokens * token_seconds
         for other in others:
             other.pause(alone_seconds)
         self.running.append(one)

@@ -211,6 +211,7 @@ class SimulatedCluster:
         running.instance_id = target_id
         if is_computed:
             target.batch.running.append(running)
+            self._set_pace(target)
         else:
             self._compute(running, target.loaded_at)
         running.pause(pause_seconds)
@@ -219,7 +220,7 @@ class SimulatedCluster:
 
     def tokens(self, generation_id: str) -> int:
         """How many tokens a running generation has, prompt and answer."""
-        return self._running[generation_id].tokens(self.model, self.events.now)
+        return self._running[generation_id].tokens(self.events.now)
 
     def generations_on(self, instance_id: str) -> list[str]:
         """The generations that run in an instance."""
@@ -241,15 +242,34 @@ class SimulatedCluster:
         self._waited[generation.generation_id] += self.events.now - since
 
     def _compute(self, running: Running, loaded_at: float) -> None:
-        batch = self._instances[running.instance_id].batch
-        late, delayed = batch.join(running, self.model, loaded_at)
+        instance = self._instances[running.instance_id]
+        token_seconds = self._set_pace(instance, coming=1)
+        late, delayed = instance.batch.join(running, self.model, loaded_at, token_seconds)
         self._waited[running.generation.generation_id] += late
         for one in (running, *delayed):
             self._await_end(one)
 
+    def _set_pace(self, instance: _Instance, coming: int = 0) -> float:
+        """Have tokens on an instance's node take as long as they do beside the generations that are there and come;
+        returns how long."""
+        if not self.model.seconds_per_token_beside:
+            return self.model.seconds_per_token
+        node = self.node_of(instance.worker_id)
+        there = (one for one in self._instances.values() if self.node_of(one.worker_id) is node)
+        running = [one for neighbour in there for one in neighbour.batch.running]
+        token_seconds = self.model.token_seconds(max(1, len(running) + coming))
+        for one in running:
+            one.change_pace(token_seconds, self.events.now)
+            self._await_end(one)
+        return token_seconds
+
     def _leave(self, running: Running) -> None:
         instance = self._instances[running.instance_id]
-        (instance.waiting if running.ends_at is None else instance.batch.running).remove(running)
+        if running.ends_at is None:
+            instance.waiting.remove(running)
+        else:
+            instance.batch.running.remove(running)
+            self._set_pace(instance)
 
     def _await_end(self, running: Running) -> None:
         ends_at = running.ends_at

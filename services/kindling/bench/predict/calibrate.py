@@ -2,27 +2,29 @@
 
 import asyncio
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kindling.bench.predict.bench_cluster import CONCURRENCY
 from kindling.bench.predict.options import PredictOptions
 from kindling.bench.predict.session import Answer, Session
 from kindling.platform.clock import Clock
 
 _SHORT, _LONG = 8, 264  # prompts, in tokens
 _ANSWER_TOKENS = 64
-_BURST = 8  # requests at once
 _SHORTEST_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``base_seconds`` is the time to the first token in a running instance, but for computing the prompt, and
-    ``request_seconds`` the part of that by which the next one of requests at once comes later: cores are shared."""
+    """``base_seconds`` is the time to the first token in a running instance, but for computing the prompt;
+    ``seconds_per_token_beside`` is by how much every other generation on the machine, in whichever worker, slows one
+    down."""
 
     base_seconds: float
-    request_seconds: float
     prefill_tokens_per_second: float
     seconds_per_token: float
+    seconds_per_token_beside: float
     parked_seconds: float
 
     def startup_seconds(self, answer: Answer) -> float:
@@ -32,7 +34,7 @@ class Calibration:
 
 
 async def calibrate(session: Session, options: PredictOptions, clock: Clock) -> Calibration:
-    """Start every model once; then measure the last one running, and starting parked.
+    """Start every model once; then measure the last one running, beside the one before it, and starting parked.
 
     Figures are medians. One request runs at a time.
     """
@@ -46,23 +48,24 @@ async def calibrate(session: Session, options: PredictOptions, clock: Clock) -> 
     short_seconds, long_seconds = _first_token(short), _first_token(long)
     prefill_seconds = max(_SHORTEST_SECONDS, long_seconds - short_seconds) / (_LONG - _SHORT)
     base_seconds = short_seconds - _SHORT * prefill_seconds
-    burst_seconds = [await _last_of_burst(session, model) for _ in range(options.repeats)]
-    late_seconds = max(0.0, statistics.median(burst_seconds) - short_seconds) / (_BURST - 1)
+    alone_seconds = statistics.median(one.seconds_per_token for one in (*short, *long))
+    crowded_seconds = statistics.median(one.seconds_per_token for one in await _crowd(session, options.names[-2:]))
     parked = await _parked(session, options, model, clock)
     return Calibration(
         base_seconds=base_seconds,
-        request_seconds=max(0.0, late_seconds - _SHORT * prefill_seconds),
         prefill_tokens_per_second=1 / prefill_seconds,
-        seconds_per_token=statistics.median(one.seconds_per_token for one in (*short, *long)),
+        seconds_per_token=alone_seconds,
+        seconds_per_token_beside=max(0.0, crowded_seconds - alone_seconds) / (2 * CONCURRENCY - 1),
         parked_seconds=max(0.0, _first_token(parked) - short_seconds),
     )
 
 
-async def _last_of_burst(session: Session, model: str) -> float:
-    """When the last of several requests at once gets its token."""
+async def _crowd(session: Session, models: Sequence[str]) -> list[Answer]:
+    """Have several models generate all they may at once."""
     async with asyncio.TaskGroup() as asking:
-        tasks = [asking.create_task(session.ask(model, _SHORT, 1)) for _ in range(_BURST)]
-    return max(task.result().first_token_seconds for task in tasks)
+        everybody = [model for model in models for _ in range(CONCURRENCY)]
+        tasks = [asking.create_task(session.ask(model, _SHORT, _ANSWER_TOKENS)) for model in everybody]
+    return [task.result() for task in tasks]
 
 
 async def _parked(session: Session, options: PredictOptions, model: str, clock: Clock) -> list[Answer]:

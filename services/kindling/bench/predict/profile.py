@@ -45,8 +45,7 @@ class Profile:
             chunk_bytes=CHUNK_BYTES,
         )
         settings = ModelSettings(concurrency_target=CONCURRENCY, keep_alive_seconds=options.keep_alive_seconds)
-        model = self._model(checkpoint_bytes, options.shape)
-        return Setup(machine, 1, model, settings, self.calibration.request_seconds)
+        return Setup(machine, 1, self._model(checkpoint_bytes, options.shape), settings)
 
     def _model(self, checkpoint_bytes: int, shape: Shape) -> ModelProfile:
         return ModelProfile(
@@ -57,6 +56,7 @@ class Profile:
             seconds_per_token=self.calibration.seconds_per_token,
             kv_bytes_per_token=shape.kv_bytes_per_token,
             prompt_tokens_beside=CPU_PROMPT_TOKENS_BESIDE,
+            seconds_per_token_beside=self.calibration.seconds_per_token_beside,
         )
 
 
