@@ -18,11 +18,11 @@ from kindling.scheduler.domain.values import Tier
 
 REAL = (
     "startup: how much later a client had the first token than from a running instance, whose time was measured before "
-    "with one request at a time; what requests cost each other is in the real figures alone"
+    "with one request at a time"
 )
 PROFILE = (
     "profile, all before the replay: links and init as the scheduler estimates, parked starts, prefill and seconds "
-    "per token by a client; prefetching is off, which the simulator does not have"
+    "per token, alone and in a crowd, by a client; prefetching is off in both"
 )
 ESTIMATES = (
     "estimate_error_median: what the real scheduler decided by, over what came of it, of every start of the replay, "
@@ -75,7 +75,8 @@ def _print_profile(replay: Replay, console: Console) -> None:
     profile, calibration = replay.profile, replay.profile.calibration
     console.print(
         f"· profile: SSD {profile.links[Tier.SSD] / 1e6:.1f} MB/s, init {profile.init_seconds:.3f} s, parked "
-        f"{calibration.parked_seconds:.3f} s, {1000 * calibration.seconds_per_token:.1f} ms per token, prefill "
+        f"{calibration.parked_seconds:.3f} s, {1000 * calibration.seconds_per_token:.1f} ms per token and "
+        f"{1000 * calibration.seconds_per_token_beside:.2f} ms more for each other generation, prefill "
         f"{calibration.prefill_tokens_per_second:,.0f} tokens/s",
         soft_wrap=True,
     )
