@@ -12,6 +12,11 @@ _LEAST_SECONDS = 1e-6
 _SHORT_SECONDS = 0.02  # a read that took longer tells less of what a read takes besides its bytes
 # Before anything was measured.
 _ASSUMED: Mapping[Tier, float] = {Tier.GPU: 100e9, Tier.DRAM: 10e9, Tier.SSD: 1e9, Tier.REMOTE: 0.2e9}
+_LINKS: Mapping[tuple[Tier, Tier], tuple[Tier, ...]] = {
+    (source, device): tuple(tier for tier in sorted({Tier.DRAM, source}) if device < tier <= source)
+    for source in Tier
+    for device in Tier
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,7 @@ class Bandwidths:
 
         What comes from REMOTE goes to DRAM at once; that it is kept on the SSD too is in nobody's way.
         """
-        way = (tier for tier in Tier if device < tier <= source)
-        links = (tier for tier in way if tier is not Tier.SSD or source is Tier.SSD)
-        return min(self.known(node, tier) or _ASSUMED[tier] for tier in links)
+        return min([self.known(node, tier) or _ASSUMED[tier] for tier in _LINKS[source, device]])
 
     def learned(self, node: Node) -> Iterator[LearnedLink]:
         """What loads have taught about a node's tiers, the fastest first."""

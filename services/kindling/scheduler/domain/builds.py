@@ -28,14 +28,15 @@ class Builds:
     what others of its architecture and element type do, by their numbers of parameters."""
 
     def __init__(self) -> None:
-        self._builds: dict[tuple[str, str, bool], LearnedRate] = {}  # by digest, kind of device, and while_reading
+        self._builds: dict[tuple[str, str], dict[bool, LearnedRate]] = {}  # by digest and kind; by while_reading then
         self._families: dict[tuple[str, str, str], LinearFit] = {}
 
     def learn(
         self, checkpoint: Checkpoint, device_kind: str, seconds: float, prior: float, *, while_reading: bool
     ) -> None:
         """Take in how long a build took; ``prior`` is what was believed of builds on such devices."""
-        self._builds.setdefault((checkpoint.digest, device_kind, while_reading), LearnedRate()).add(seconds)
+        builds = self._builds.setdefault((checkpoint.digest, device_kind), {})
+        builds.setdefault(while_reading, LearnedRate()).add(seconds)
         if checkpoint.architecture and prior > 0:
             first = LinearFit(prior / _PARAMETERS, prior, noise=_NOISE)
             family = self._families.setdefault(_family(checkpoint, device_kind), first)
@@ -43,11 +44,13 @@ class Builds:
 
     def known(self, checkpoint: Checkpoint, device_kind: str, *, while_reading: bool) -> float | None:
         """Seconds that a build takes; none if nothing of its kind was built."""
-        prior = self._family_seconds(checkpoint, device_kind)
+        known = self._family_seconds(checkpoint, device_kind)
+        if (builds := self._builds.get((checkpoint.digest, device_kind))) is None:
+            return known
         for condition in (not while_reading, while_reading):
-            if (build := self._builds.get((checkpoint.digest, device_kind, condition))) is not None:
-                prior = build.value(prior)
-        return prior
+            if condition in builds:
+                known = builds[condition].value(known)
+        return known
 
     def _family_seconds(self, checkpoint: Checkpoint, device_kind: str) -> float | None:
         family = self._families.get(_family(checkpoint, device_kind))
@@ -55,7 +58,11 @@ class Builds:
 
     def learned(self) -> list[LearnedBuild]:
         """What was built, by digest and kind of device."""
-        return [LearnedBuild(*key, build.value() or 0.0, build.count) for key, build in sorted(self._builds.items())]
+        return [
+            LearnedBuild(*key, while_reading, build.value() or 0.0, build.count)
+            for key, builds in sorted(self._builds.items())
+            for while_reading, build in sorted(builds.items())
+        ]
 
 
 def _family(checkpoint: Checkpoint, device_kind: str) -> tuple[str, str, str]:
