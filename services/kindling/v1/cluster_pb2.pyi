@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import checkpoint_pb2 as _checkpoint_pb2
 from kindling.v1 import model_pb2 as _model_pb2
+from kindling.v1 import telemetry_pb2 as _telemetry_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -113,6 +114,62 @@ ESTIMATE_KIND_INIT: EstimateKind.ValueType  # 3
 ESTIMATE_KIND_MIGRATION: EstimateKind.ValueType  # 4
 """Moving the generations of an instance, as it was decided."""
 Global___EstimateKind: _TypeAlias = EstimateKind  # noqa: Y015
+
+@_typing.final
+class GetTraceRequest(_message.Message):
+    """Asks for a trace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's id (`x-request-id`), the answer's (`chatcmpl-…`), or a generation's."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTraceRequest: _TypeAlias = GetTraceRequest  # noqa: Y015
+
+@_typing.final
+class GetTraceResponse(_message.Message):
+    """A trace as far as it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    trace_id: _builtins.str
+    """The trace's id."""
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_telemetry_pb2.Span]:
+        """The spans of all processes that answered, by their beginnings."""
+
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Processes that did not answer; what they did is missing."""
+
+    def __init__(
+        self,
+        *,
+        trace_id: _builtins.str = ...,
+        spans: _abc.Iterable[_telemetry_pb2.Span] | None = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spans", b"spans", "trace_id", b"trace_id", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTraceResponse: _TypeAlias = GetTraceResponse  # noqa: Y015
 
 @_typing.final
 class MigrateModelRequest(_message.Message):
