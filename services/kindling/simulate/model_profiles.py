@@ -13,8 +13,6 @@ DECODE_EFFICIENCY: Final = 0.7
 """Assumed share of the memory's bandwidth that decoding reaches; engines reach 0.6 to 0.8 at small batches."""
 PREFILL_EFFICIENCY: Final = 0.5
 """Assumed share of the peak operations that prefilling reaches: matrix products of some hundred rows and more."""
-PROMPT_TOKENS_BESIDE: Final = 512
-"""Most prompt tokens of a step in which others decode: what our worker takes on a GPU."""
 WEIGHTS_SHARE: Final = 0.9
 """Assumed share of a device's memory that weights may take; the rest is for keys and values and for the engine."""
 
@@ -23,8 +21,9 @@ WEIGHTS_SHARE: Final = 0.9
 class ModelProfile:
     """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them.
 
-    An instance computes one prompt after the other, and while others decode ``prompt_tokens_beside`` a step. Where
-    workers share their cores, each other generation on the node has tokens take ``seconds_per_token_beside`` longer.
+    With ``prompt_tokens_beside``, an instance computes one prompt after the other, and so many tokens of them a step
+    while others decode; without, each as if it were alone. Where workers share their cores, each other generation on
+    the node has tokens take ``seconds_per_token_beside`` longer.
     """
 
     name: str
@@ -34,7 +33,7 @@ class ModelProfile:
     seconds_per_token: float
     kv_bytes_per_token: int
     devices: int = 1
-    prompt_tokens_beside: int = PROMPT_TOKENS_BESIDE
+    prompt_tokens_beside: int = 0
     seconds_per_token_beside: float = 0.0
 
     def token_seconds(self, generations: int) -> float:

@@ -75,9 +75,9 @@ class Running:
 class Batch:
     """The generations of an instance whose weights are there.
 
-    Prompts are computed one after the other, in the order in which they came; those who decode meanwhile are later for
-    it. Decoding itself is bound by the weights' bytes, which a batch reads once: on a device of its own it is as fast
-    for several.
+    Where the model's profile says how, prompts are computed one after the other, in the order in which they came, and
+    those who decode meanwhile are later for it. Decoding itself is bound by the weights' bytes, which a batch reads
+    once: on a device of its own it is as fast for several.
     """
 
     running: list[Running] = field(default_factory=list)
@@ -94,8 +94,7 @@ class Batch:
         """
         arrival = one.generation.arrival
         alone_seconds = model.prefill_seconds(arrival.prompt_tokens)
-        began = max(one.began, self.prompts_done_at)
-        others = [other for other in self.running if other.decodes_at(began)]
+        began, others = self._turn(one) if model.prompt_tokens_beside else (one.began, [])
         seconds = model.prefill_seconds_beside(arrival.prompt_tokens, token_seconds) if others else alone_seconds
         one.first_token_at = self.prompts_done_at = max(began + seconds, loaded_at + alone_seconds / model.layers)
         one.token_seconds = token_seconds
@@ -103,4 +102,9 @@ class Batch:
         for other in others:
             other.pause(alone_seconds)
         self.running.append(one)
-        return one.first_token_at - one.began - alone_seconds, others
+        return max(0.0, one.first_token_at - one.began - alone_seconds), others
+
+    def _turn(self, one: Running) -> tuple[float, list[Running]]:
+        """When a prompt's turn comes, and who decodes then."""
+        began = max(one.began, self.prompts_done_at)
+        return began, [other for other in self.running if other.decodes_at(began)]

@@ -58,8 +58,14 @@ def test_those_that_wait_for_weights_are_computed_in_turn_once_these_are_there()
     assert join(batch, second, loaded_at=8.0) == pytest.approx(8.1 + 1.4 - 0.5 - 1.0)
 
 
-def test_without_a_bound_a_prompt_beside_others_takes_one_step_of_theirs() -> None:
+def test_a_prompt_that_fits_one_step_takes_one_of_theirs() -> None:
     assert replace(MODEL, prompt_tokens_beside=512).prefill_seconds_beside(100, 0.1) == pytest.approx(1.1)
+
+
+def test_where_nothing_is_said_of_it_prompts_are_in_nobodys_way() -> None:
+    batch, model = Batch(), replace(MODEL, prompt_tokens_beside=0)
+    for _ in range(3):
+        assert batch.join(running(0.0), model, 0.0, 0.1) == (0.0, [])
 
 
 def test_a_generation_that_is_slowed_down_ends_later_by_what_it_has_yet_to_compute() -> None:

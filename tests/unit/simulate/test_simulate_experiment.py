@@ -48,7 +48,7 @@ def startups(policy: PolicyName, asked: Workload, on: Setup) -> list[float]:
 
 @pytest.mark.parametrize("policy", [PolicyName.FULL, PolicyName.RANDOM, PolicyName.LOCALITY])
 def test_a_cold_start_reads_the_ssd_the_next_is_warm_and_one_after_keep_alive_reads_dram(policy: PolicyName) -> None:
-    asked = workload((0.0, "a"), (14.0, "a"), (30.0, "a"))
+    asked = workload((0.0, "a"), (11.0, "a"), (30.0, "a"))
     assert startups(policy, asked, setup()) == [pytest.approx(FROM_SSD), 0.0, pytest.approx(FROM_DRAM)]
 
 

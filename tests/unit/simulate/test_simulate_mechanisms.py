@@ -52,6 +52,14 @@ def test_the_first_token_comes_after_the_load_or_the_prefill_not_after_both(pref
 
 def test_requests_during_a_progressive_start_share_it() -> None:
     served = full(workload((0.0, "a"), (4.0, "a"), (20.0, "a")), setup(), Mechanism.PROGRESSIVE_START).served
+    last_layer = 1.0 / LAYERS
+    waits = [FROM_SSD + last_layer - 1.0, FROM_SSD + last_layer - 5.0, FROM_SSD]
+    assert [one.startup_seconds for one in served[:2]] == pytest.approx(waits[:2])
+
+
+def test_prompts_that_waited_for_the_weights_are_computed_in_turn_where_they_share_a_device() -> None:
+    on = replace(setup(), model=replace(MODEL, prompt_tokens_beside=10))
+    served = full(workload((0.0, "a"), (4.0, "a")), on, Mechanism.PROGRESSIVE_START).served
     first_token = FROM_SSD + 1.0 / LAYERS
     assert served[0].startup_seconds == pytest.approx(first_token - 1.0)
     beside_the_first = first_token + 1.0 + 0.1
