@@ -47,6 +47,7 @@ def _link(one: LearnedLink) -> cluster_pb2.LinkEstimate:
         measured_bytes_per_second=one.measured_bytes_per_second,
         bytes_per_second=one.bytes_per_second,
         loads=one.loads,
+        latency_seconds=one.latency_seconds,
     )
 
 

@@ -861,6 +861,7 @@ class LinkEstimate(_message.Message):
     MEASURED_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
+    LATENCY_SECONDS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     tier: _checkpoint_pb2.Tier.ValueType
@@ -871,6 +872,8 @@ class LinkEstimate(_message.Message):
     """Bytes per second that estimates rest on."""
     loads: _builtins.int
     """Loads that have taught it."""
+    latency_seconds: _builtins.float
+    """Seconds that a read takes besides its bytes, as reads from this tier of all nodes have taught."""
     def __init__(
         self,
         *,
@@ -879,10 +882,11 @@ class LinkEstimate(_message.Message):
         measured_bytes_per_second: _builtins.float = ...,
         bytes_per_second: _builtins.float = ...,
         loads: _builtins.int = ...,
+        latency_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "loads", b"loads", "measured_bytes_per_second", b"measured_bytes_per_second", "node_id", b"node_id", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "latency_seconds", b"latency_seconds", "loads", b"loads", "measured_bytes_per_second", b"measured_bytes_per_second", "node_id", b"node_id", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,7 +18,7 @@ def test_everything_learned_arrives() -> None:
     sent = estimates_to_wire(
         Estimates(
             qualities=tuple(record.qualities()),
-            links=(LearnedLink("n", Tier.REMOTE, 1e9, 2e9, 3),),
+            links=(LearnedLink("n", Tier.REMOTE, 1e9, 2e9, 3, latency_seconds=0.25),),
             builds=(LearnedBuild("d", "cpu", while_reading=True, seconds=0.5, starts=2),),
             handovers=(LearnedHandover("d", "cuda", 0.001, 0.25, 900.0, 4),),
         )
@@ -39,6 +39,7 @@ def test_everything_learned_arrives() -> None:
         measured_bytes_per_second=1e9,
         bytes_per_second=2e9,
         loads=3,
+        latency_seconds=0.25,
     )
     assert init == cluster_pb2.InitEstimate(digest="d", device_kind="cpu", seconds=0.5, starts=2, while_reading=True)
     assert migration == cluster_pb2.MigrationEstimate(

@@ -21,13 +21,17 @@ _LINKS: Mapping[tuple[Tier, Tier], tuple[Tier, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class LearnedLink:
-    """What ``loads`` have taught about a node's tier, its measurement taken into account."""
+    """What ``loads`` have taught about a node's tier, its measurement taken into account.
+
+    ``latency_seconds`` is what reads from such tiers of all nodes take besides their bytes.
+    """
 
     node_id: str
     tier: Tier
     measured_bytes_per_second: float
     bytes_per_second: float
     loads: int
+    latency_seconds: float = 0.0
 
 
 class Bandwidths:
@@ -54,8 +58,11 @@ class Bandwidths:
 
     def seconds(self, tier: Tier, size_bytes: int, bytes_per_second: float) -> float:
         """Return how long reading from a tier takes at a bandwidth; reading nothing takes no time."""
-        latency = self._latencies[tier].value() if tier in self._latencies else None
-        return size_bytes / bytes_per_second + (latency or 0.0) if size_bytes else 0.0
+        return size_bytes / bytes_per_second + self._latency(tier) if size_bytes else 0.0
+
+    def _latency(self, tier: Tier) -> float:
+        latency = self._latencies.get(tier)
+        return latency.value() or 0.0 if latency else 0.0
 
     def known(self, node: Node, tier: Tier) -> float | None:
         """Bytes per second out of a tier; none if it was neither measured nor used."""
@@ -75,4 +82,5 @@ class Bandwidths:
         for tier in Tier:
             if (link := self._links.get((node.node_id, tier))) is not None:
                 known = self.known(node, tier) or 0.0
-                yield LearnedLink(node.node_id, tier, node.measured_bandwidth(tier), known, link.count)
+                measured = node.measured_bandwidth(tier)
+                yield LearnedLink(node.node_id, tier, measured, known, link.count, self._latency(tier))
