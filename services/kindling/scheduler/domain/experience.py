@@ -100,9 +100,10 @@ class Experience:
         self.builds.learn(place.checkpoint, kind, seconds, prior, while_reading=_is_read(instance.source))
 
     def _hear_asking(self, instance: Instance, report: LoadReport) -> None:
-        before_asked = instance.ready_at - instance.started_at - report.total_seconds
-        if before_asked < math.inf:
-            self._asking.add(max(0.0, before_asked))
+        """Learn what the worker does not know of; a load that was over before its start was told leaves nothing."""
+        seconds = instance.ready_at - instance.started_at - report.total_seconds
+        if 0 < seconds < math.inf:
+            self._asking.add(seconds)
 
     def _hear_opening(self, report: LoadReport) -> None:
         """Learn what came before the build; a start that read everything before it was told does not say."""
