@@ -73,8 +73,14 @@ class Instance:
     @property
     def view(self) -> InstanceView:
         """The instance now."""
-        generation_ids = self._loop.generation_ids if self._loop else ()
-        return InstanceView(self.spec, self.state, generation_ids, self._report)
+        running = self._loop.generations if self._loop else ()
+        return InstanceView(
+            spec=self.spec,
+            state=self.state,
+            generation_ids=tuple(one.generation_id for one in running),
+            report=self._report,
+            generation_tokens=tuple(one.tokens for one in running),
+        )
 
     async def follow_start(self) -> AsyncIterator[LoadProgress | LoadReport]:
         """Tell how far the start is at every change, and end with the report of it, complete or not.
