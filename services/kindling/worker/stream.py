@@ -21,8 +21,8 @@ class GenerationStream:
     ``token_ids`` are all that it has emitted, those emitted elsewhere included. ``over`` is set when nothing comes any
     more: it has ended, failed, moved away, or lost its reader. Without a reader what it emits is kept; ``settled`` is
     set when it has got one, or never will. ``span`` is that of the call that reads it, or brought it here.
-    ``on_growth`` is called whenever it has half as many tokens again as when it was called last, prompt included, and at
-    least 128 more.
+    ``on_growth`` is called whenever it has half as many tokens again as when it was called last, prompt included, and
+    at least 128 more.
     """
 
     __slots__ = (
