@@ -152,6 +152,7 @@ def _instances_to_wire(views: Iterable[InstanceView]) -> list[inference_pb2.Runn
             generation_ids=view.generation_ids,
             report=None if view.report is None else report_to_wire(view.report),
             tenants=view.tenants,
+            generation_tokens=view.generation_tokens,
         )
         for view in views
     ]

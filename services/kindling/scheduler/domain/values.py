@@ -217,13 +217,15 @@ class Instance:
 class ReportedInstance:
     """An instance as its worker sees it; the report is there once it is complete.
 
-    ``tenants`` says whose its generations are, but for those of the default tenant.
+    ``tenants`` says whose its generations are, but for those of the default tenant; ``tokens`` how many tokens they
+    have, prompt and answer, which workers of an earlier release do not say.
     """
 
     instance_id: str
     generation_ids: frozenset[str] = frozenset()
     loaded: LoadReport | None = None
     tenants: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ class LoadReport:
 class InstanceView:
     """An instance at one moment; ``report`` is there from when it is ready, complete from when all is loaded.
 
-    ``tenants`` says whose its generations are, but for those of the default tenant.
+    ``generation_tokens`` says how many tokens each of its generations has, prompt and answer; ``tenants`` whose they
+    are, but for those of the default tenant.
     """
 
     spec: InstanceSpec
@@ -86,6 +87,7 @@ class InstanceView:
     generation_ids: tuple[str, ...]
     report: LoadReport | None
     tenants: Mapping[str, str] = field(default_factory=dict)
+    generation_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
