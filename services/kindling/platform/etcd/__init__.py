@@ -5,6 +5,7 @@ from kindling.platform.etcd.client import EtcdClient
 from kindling.platform.etcd.config import Credentials, TlsConfig
 from kindling.platform.etcd.configured import configured_etcd
 from kindling.platform.etcd.election import Leadership, campaign
+from kindling.platform.etcd.first_contact import reachable_etcd
 from kindling.platform.etcd.lease import Lease
 from kindling.platform.etcd.txn import (
     Attribute,
@@ -55,4 +56,5 @@ __all__ = [
     "campaign",
     "configured_etcd",
     "find_etcd_binary",
+    "reachable_etcd",
 ]
