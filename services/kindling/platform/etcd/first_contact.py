@@ -12,6 +12,7 @@ from kindling.platform.logging import get_logger
 from kindling.platform.settings import ServiceSettings
 
 log = get_logger(__name__)
+_ATTEMPT_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -26,23 +27,20 @@ async def reachable_etcd(settings: ServiceSettings) -> AsyncIterator[EtcdClient]
 
 
 async def _first_contact(etcd: EtcdClient, settings: ServiceSettings) -> None:
-    awaited = False
     try:
         async with asyncio.timeout(settings.etcd_wait_seconds):
             while not await _answers(etcd, settings):
-                awaited = True
+                log.warning("etcd_awaited", endpoints=settings.etcd_endpoints, at_most=settings.etcd_wait_seconds)
     except TimeoutError:
         raise _gave_up(settings) from None
-    if awaited:
-        log.info("etcd_reached", endpoints=settings.etcd_endpoints)
 
 
 async def _answers(etcd: EtcdClient, settings: ServiceSettings) -> bool:
-    """Whether etcd answers within the time that the client gives it, a few seconds with attempts of its own."""
+    """Whether etcd answers soon; the client makes attempts of its own meanwhile."""
     try:
-        await etcd.get(settings.etcd_prefix)
-    except UnavailableError as error:
-        log.warning("etcd_awaited", endpoints=settings.etcd_endpoints, message=error.message)
+        async with asyncio.timeout(_ATTEMPT_SECONDS):
+            await etcd.get(settings.etcd_prefix)
+    except (TimeoutError, UnavailableError):
         return False
     return True
 
