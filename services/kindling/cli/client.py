@@ -59,6 +59,13 @@ class ClusterClient:
         with remote_errors(self._peer):
             await self._cluster.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=node_id), timeout=CALL_SECONDS)
 
+    async def trace(self, request_id: str) -> cluster_pb2.GetTraceResponse:
+        """Return what the cluster's processes keep of a request."""
+        with remote_errors(self._peer):
+            return await self._cluster.GetTrace(
+                cluster_pb2.GetTraceRequest(request_id=request_id), timeout=CALL_SECONDS
+            )
+
     async def models(self) -> list[model_pb2.Model]:
         """Return the models, by name."""
         with remote_errors(self._peer):

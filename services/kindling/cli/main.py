@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kindling.cli import bench, chat, checkpoint, demo, drain, local, migrate, model, simulate, status
+from kindling.cli import bench, chat, checkpoint, demo, drain, local, migrate, model, simulate, status, trace
 from kindling.cli.console import ExitCode, exit_code_of, out, print_error
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import quiet_logging
@@ -55,6 +55,7 @@ app.command(rich_help_panel=_MODELS)(chat.chat)
 app.command(rich_help_panel=_MODELS)(model.delete)
 app.command(rich_help_panel=_MODELS)(model.evict)
 app.command(rich_help_panel=_CLUSTER)(status.status)
+app.command(rich_help_panel=_CLUSTER)(trace.trace)
 app.command(rich_help_panel=_CLUSTER)(simulate.simulate)
 app.command(rich_help_panel=_NODES)(migrate.migrate)
 app.command(rich_help_panel=_NODES)(drain.drain)

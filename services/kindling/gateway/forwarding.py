@@ -8,6 +8,9 @@ import grpc
 
 from kindling.gateway.domain.api_keys import ApiKeys
 from kindling.gateway.servicer import Context, require_key
+from kindling.platform.errors import NotFoundError
+from kindling.platform.rpc.spans import in_order, kept_spans, trace_unknown
+from kindling.platform.telemetry import process_spans
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
 
 T = TypeVar("T")
@@ -169,6 +172,25 @@ class ClusterForwarder(_Forwarder, cluster_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_pb2.UndrainNodeResponse:
         """Forward."""
         return await self._forward(context, lambda channel, left: _cluster(channel).UndrainNode(request, timeout=left))
+
+    async def GetTrace(  # noqa: N802
+        self, request: cluster_pb2.GetTraceRequest, context: Context
+    ) -> cluster_pb2.GetTraceResponse:
+        """Forward by the trace's id, which the gateway knows of its answers, and add what it keeps itself."""
+        own = kept_spans(process_spans(), request.request_id)
+        wanted = cluster_pb2.GetTraceRequest(request_id=own.trace_id or request.request_id)
+        try:
+            answer: cluster_pb2.GetTraceResponse = await self._forward(
+                context, lambda channel, left: _cluster(channel).GetTrace(wanted, timeout=left)
+            )
+        except NotFoundError:
+            if not own.spans:
+                raise trace_unknown(request.request_id) from None
+            answer = cluster_pb2.GetTraceResponse()
+        spans = in_order([*own.spans, *answer.spans])
+        return cluster_pb2.GetTraceResponse(
+            trace_id=own.trace_id or answer.trace_id, spans=spans, unreachable=answer.unreachable
+        )
 
 
 def _models(channel: grpc.aio.Channel) -> Any:

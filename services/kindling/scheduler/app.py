@@ -42,7 +42,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
         seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
-        _add_servicers(server, seat, storages, settings)
+        _add_servicers(server, seat, storages, settings, workers)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
                 etcd, settings.etcd_prefix, settings.lease_ttl_seconds, settings.scheduler_id, server.address, clock
@@ -75,7 +75,9 @@ def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storag
     return Prefetching(prefetcher, planner.view, storages, clock)
 
 
-def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:
+def _add_servicers(
+    server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings, channels: ChannelPool
+) -> None:
     server.add(
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
         SchedulerServicer(seat),
@@ -88,6 +90,6 @@ def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settin
     )
     server.add(
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
-        ClusterServicer(seat, storages, settings.status_timeout_seconds),
+        ClusterServicer(seat, storages, settings.status_timeout_seconds, channels),
         "kindling.v1.ClusterService",
     )

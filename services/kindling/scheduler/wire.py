@@ -218,4 +218,5 @@ def worker_report_from_wire(message: inference_pb2.WatchWorkerResponse) -> Worke
 
 def _running_from_wire(message: inference_pb2.RunningInstance) -> ReportedInstance:
     loaded = report_from_wire(message.report) if message.report.complete else None
-    return ReportedInstance(message.instance_id, frozenset(message.generation_ids), loaded)
+    tokens = dict(zip(message.generation_ids, message.generation_tokens, strict=False))
+    return ReportedInstance(message.instance_id, frozenset(message.generation_ids), loaded, tokens=tokens)

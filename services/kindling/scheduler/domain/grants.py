@@ -16,6 +16,9 @@ class _Account:
     def in_flight(self) -> int:
         return len(self.granted) + len(self.reported - self.granted - self.ended)
 
+    def running(self) -> frozenset[str]:
+        return (self.reported - self.ended) | self.granted
+
 
 class GrantLedger:
     """Counts the generations in flight per instance, and those that have grants per tenant.
@@ -162,6 +165,10 @@ class GrantLedger:
     def in_flight(self, instance_id: str) -> int:
         """Generations granted or running on an instance, each counted once."""
         return self._accounts[instance_id].in_flight()
+
+    def running(self, instance_id: str) -> frozenset[str]:
+        """Those generations."""
+        return self._accounts[instance_id].running()
 
     def in_flight_of(self, tenant: str) -> int:
         """Generations of a tenant that have a grant of this ledger's."""

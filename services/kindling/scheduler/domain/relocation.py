@@ -14,7 +14,7 @@ from kindling.scheduler.domain.decisions import (
     Wait,
     WaitReason,
 )
-from kindling.scheduler.domain.estimate import Estimate
+from kindling.scheduler.domain.estimate import Estimate, generation_tokens
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.troubles import Troubles
@@ -153,7 +153,8 @@ class Relocation:
         return decision
 
     def _elsewhere(self, instance: Instance, model: Model) -> Instance | None:
-        """The best other instance of the same model: one with room, one that serves already, the emptiest."""
+        """The best other instance of the same model: one with room, one that serves already, the one with the fewest
+        generations, and of several the one where they have the fewest tokens."""
         others = (one for one in self._view.instances_of(model.name) if one.instance_id != instance.instance_id)
         staying = (one for one in others if self._stays(one))
         return min(staying, key=lambda one: self._aptness(one, instance, model), default=None)
@@ -162,9 +163,10 @@ class Relocation:
         is_there = self._view.serves(other) or scaling.will_serve(self._view, other)
         return is_there and other.instance_id not in self._view.migrations
 
-    def _aptness(self, other: Instance, instance: Instance, model: Model) -> tuple[bool, bool, int, str]:
+    def _aptness(self, other: Instance, instance: Instance, model: Model) -> tuple[bool, bool, int, float, str]:
         has_room, load = self._has_room(other, instance, model), self._view.load(other.instance_id)
-        return not has_room, not self._view.serves(other), load, other.instance_id
+        tokens = generation_tokens(self._view, other)
+        return not has_room, not self._view.serves(other), load, tokens, other.instance_id
 
     def _has_room(self, other: Instance, instance: Instance, model: Model) -> bool:
         together = self._view.load(other.instance_id) + self._view.load(instance.instance_id)

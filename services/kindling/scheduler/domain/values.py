@@ -213,11 +213,15 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ReportedInstance:
-    """An instance as its worker sees it; the report is there once it is complete."""
+    """An instance as its worker sees it; the report is there once it is complete.
+
+    ``tokens`` says how many tokens its generations have, prompt and answer; workers of an earlier release do not.
+    """
 
     instance_id: str
     generation_ids: frozenset[str] = frozenset()
     loaded: LoadReport | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

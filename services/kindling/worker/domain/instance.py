@@ -75,12 +75,16 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class InstanceView:
-    """An instance at one moment; ``report`` is there from when it is ready, complete from when all is loaded."""
+    """An instance at one moment; ``report`` is there from when it is ready, complete from when all is loaded.
+
+    ``generation_tokens`` says how many tokens each of its generations has, prompt and answer.
+    """
 
     spec: InstanceSpec
     state: InstanceState
     generation_ids: tuple[str, ...]
     report: LoadReport | None
+    generation_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
