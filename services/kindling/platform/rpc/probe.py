@@ -1,6 +1,7 @@
 """``python -m kindling.platform.rpc.probe HOST:PORT``: exits 0 if the server there says SERVING, as containers ask."""
 
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,8 +20,7 @@ def main() -> int:
     try:
         status = _ask(address)
     except grpc.RpcError as error:
-        why = error.details() if isinstance(error, grpc.Call) else error
-        sys.stderr.write(f"{address} does not answer: {why}\n")
+        sys.stderr.write(f"{address} does not answer: {_details(error)}\n")
         return EXIT_UNHEALTHY
     if status != health_pb2.HealthCheckResponse.SERVING:
         sys.stderr.write(f"{address} says {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}\n")
@@ -32,6 +32,11 @@ def _ask(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueTyp
     with grpc.insecure_channel(address) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
     return answer.status
+
+
+def _details(error: Any) -> str:
+    """What gRPC says of a failed call: what stubs raise is a call, too, though its type does not tell."""
+    return str(error.details())
 
 
 if __name__ == "__main__":
