@@ -154,11 +154,11 @@ print(urllib.request.urlopen(asked, timeout=60).read().decode())
 def test_a_stream_outlives_its_worker(project: ComposeProject) -> None:
     whole = project.kindling(*SAY).output
     worker, _ = project.instance("tiny")
-    stream = project.start("exec", "-T", "gateway", "kindling", *SAY)
-    assert stream.stdout is not None
-    first = stream.stdout.read(len(whole) // 20)
-    project.kill(f"worker-{worker.split('/')[0].removeprefix('node-')}")
-    rest, errors = stream.communicate(timeout=120)
+    with project.start("exec", "-T", "gateway", "kindling", *SAY) as stream:
+        assert stream.stdout is not None
+        first = stream.stdout.read(len(whole) // 20)
+        project.kill(f"worker-{worker.split('/')[0].removeprefix('node-')}")
+        rest, errors = stream.communicate(timeout=120)
     assert stream.returncode == 0, errors
     assert first + rest == whole
     assert project.instance("tiny")[0] != worker

@@ -1,6 +1,5 @@
 """`docker compose` on this repository's files, with the stand-ins for what cannot be pulled."""
 
-import os
 import re
 import subprocess
 import sys
@@ -78,36 +77,27 @@ def torch_wheels() -> Iterator[str]:
     if not list(directory.glob("torch-*.whl")):
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(directory), "torch"]
         subprocess.run([*pip, "--constraint", str(REPOSITORY / "constraints.txt")], check=True)
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(directory), "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert server.stdout is not None
-        announced = re.search(r"port (\d+)", server.stdout.readline())
-        assert announced is not None
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(directory), "0"]
+    with _server(command) as first_line:
+        announced = re.search(r"port (\d+)", first_line)
+        assert announced is not None, first_line
         yield f"http://127.0.0.1:{announced[1]}/"
-    finally:
-        server.kill()
-        server.wait()
 
 
 @contextmanager
 def s3_store(engine: DockerEngine, directory: Path) -> Iterator[str]:
     """An S3 (moto) with ``directory`` in its bucket; yields the URL under which containers reach it."""
     script = REPOSITORY / "tests" / "compose" / "s3_store.py"
-    server = subprocess.Popen(
-        engine.inside([sys.executable, str(script), str(directory)]),
-        env={**os.environ, "PYTHONPATH": ""},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with _server(engine.inside([sys.executable, str(script), str(directory)])) as port:
+        yield f"http://host.docker.internal:{port}"
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[str]:
+    """Run ``command`` until the context ends, and yield the first line that it prints: then it serves."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        yield f"http://host.docker.internal:{server.stdout.readline().strip()}"
-    finally:
-        server.kill()
-        server.wait()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
