@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from opentelemetry import trace
+
 from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.worker.changes import Changes
 from kindling.worker.domain.generation import Alive, CaughtUp, Finished, GenerationRequest, Migrated, Token
+from kindling.worker.span_links import link
 
 Event = Token | Finished | Migrated | Alive
 LEAST_GROWTH_TOKENS: Final = 128
@@ -17,8 +20,9 @@ class GenerationStream:
 
     ``token_ids`` are all that it has emitted, those emitted elsewhere included. ``over`` is set when nothing comes any
     more: it has ended, failed, moved away, or lost its reader. Without a reader what it emits is kept; ``settled`` is
-    set when it has got one, or never will. ``on_growth`` is called whenever it has half as many tokens again as when it
-    was called last, prompt included, and at least 128 more.
+    set when it has got one, or never will. ``span`` is that of the call that reads it, or brought it here.
+    ``on_growth`` is called whenever it has half as many tokens again as when it was called last, prompt included, and
+    at least 128 more.
     """
 
     __slots__ = (
@@ -36,6 +40,7 @@ class GenerationStream:
         "over",
         "request",
         "settled",
+        "span",
         "token_ids",
     )
 
@@ -44,6 +49,7 @@ class GenerationStream:
     ) -> None:
         self.request = request
         self.token_ids = list(request.emitted_token_ids)
+        self.span = trace.get_current_span()
         self.has_reader = has_reader
         self.is_moving = False
         self.is_read_out = False
@@ -115,6 +121,8 @@ class GenerationStream:
         """Become the reader."""
         assert not self.has_reader, "a generation has one reader"
         self.has_reader = True
+        received, self.span = self.span, trace.get_current_span()
+        link(self.span, received)
         self.settled.set()
         self._changes.note()
 
