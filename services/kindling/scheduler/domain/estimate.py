@@ -50,7 +50,7 @@ def estimate(
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
     learned = view.experience
     if view.holders.has_parked(worker.worker_id, checkpoint.digest):
-        parked_seconds = learned.parked_seconds(worker) or assumptions.parked_seconds
+        parked_seconds = learned.parked_seconds(worker, assumptions.parked_seconds)
         return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU, learned.asking_seconds)
     own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
     queue_seconds, load_seconds = _turn(view, own)
