@@ -232,6 +232,8 @@ class InstanceRecord(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ESTIMATED_SECONDS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    DEVICE_BYTES_FIELD_NUMBER: _builtins.int
+    OTHER_WORKER_IDS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
     model: _builtins.str
@@ -244,6 +246,8 @@ class InstanceRecord(_message.Message):
     """What it is doing."""
     estimated_seconds: _builtins.float
     """Seconds that the start was expected to take."""
+    device_bytes: _builtins.int
+    """Bytes of weights that it takes of each of its devices; 0 in records of earlier releases."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
@@ -251,6 +255,10 @@ class InstanceRecord(_message.Message):
     @_builtins.property
     def report(self) -> _checkpoint_pb2.LoadReport:
         """What the start was made of; set when ready, complete when every chunk has arrived."""
+
+    @_builtins.property
+    def other_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The further workers of its node whose devices it takes, whole with this record; empty if one holds the model."""
 
     def __init__(
         self,
@@ -263,10 +271,12 @@ class InstanceRecord(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         estimated_seconds: _builtins.float = ...,
         report: _checkpoint_pb2.LoadReport | None = ...,
+        device_bytes: _builtins.int = ...,
+        other_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "device_bytes", b"device_bytes", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "other_worker_ids", b"other_worker_ids", "report", b"report", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,8 @@ def instance_from_record(record: state_pb2.InstanceRecord) -> Instance:
         create_time=seconds_of(record.create_time),
         estimated_seconds=record.estimated_seconds,
         report=report_from_wire(record.report) if record.HasField("report") else None,
+        device_bytes=record.device_bytes,
+        others=tuple(record.other_worker_ids),
     )
 
 
@@ -74,6 +76,8 @@ def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:
         create_time=timestamp(instance.create_time),
         estimated_seconds=instance.estimated_seconds,
         report=report_to_wire(instance.report) if instance.report else None,
+        device_bytes=instance.device_bytes,
+        other_worker_ids=instance.others,
     )
 
 

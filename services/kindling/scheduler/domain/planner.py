@@ -1,11 +1,13 @@
 """The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import (
+    ClearDevices,
     MakeRoom,
     MoveInstance,
     Need,
@@ -65,8 +67,8 @@ class Planner:
         trouble = self.troubles.blocking(model.name, now)
         if trouble is not None and not scaling.capacity(self.view, model):
             raise retold(trouble.error)
-        if self.view.sizes.none_holds(model.checkpoint.total_bytes):
-            raise no_device_large_enough(model, self.view.sizes.largest_bytes)
+        if not self.view.sizes.can_hold(model.device_bytes, model.settings.devices):
+            raise no_device_large_enough(model, self.view.sizes)
         if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
         return self.lines.join(request)
@@ -121,7 +123,7 @@ class Planner:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
         self._looks_again_at = None
-        self.view.claimed.clear()
+        self.view.forget_claims()
         self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._patience.overdue(now))
@@ -158,14 +160,15 @@ class Planner:
     def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
         """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
         the same ones."""
-        is_full = False
+        full_bytes = math.inf  # of a device, from which on nothing is to be found
         for model in models:
             request, avoid = self._next_in_line(model, now)
             need = self._need(model, request, avoid, now)
-            is_picky = bool(need.avoid or need.excluded)
-            if not is_full or is_picky:
+            is_picky = bool(need.avoid or need.excluded or model.settings.devices > 1)
+            if model.device_bytes < full_bytes or is_picky:
                 wait = self._extend(need, request, plan, now)
-                is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
+                if wait == Wait(WaitReason.NO_SLOT) and not is_picky:
+                    full_bytes = min(full_bytes, model.device_bytes if self.view.sizes.shared else 0)
 
     def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
         """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""
@@ -189,8 +192,13 @@ class Planner:
         return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
-        """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
-        self.view.claimed.add(decision.instance_id)
+        """Have instances leave that do not yet; the rest of the plan does not count on their slots."""
+        if isinstance(decision, ClearDevices):
+            self.view.reserved.update(decision.worker_ids)
+            for step in decision.steps:
+                self._make_room(step, plan, now)
+            return
+        self.view.claim(decision.instance_id)
         if isinstance(decision, StopInstance):
             plan.stops.append(self._stop(decision, now))
         elif isinstance(decision, MoveInstance):
@@ -233,6 +241,8 @@ class Planner:
             estimated_seconds=placement.seconds,
             source=placement.source,
             started_at=now,
+            device_bytes=model.device_bytes,
+            others=placement.others,
         )
         self.view.put_instance(instance, now)
         return instance

@@ -63,8 +63,9 @@ class ClusterView(ClusterRecords):
         known = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = instance
         self.of_model[instance.model].add(instance.instance_id)
-        self.on_worker[instance.worker_id].add(instance.instance_id)
-        self.workers_on[instance.node_id].add(instance.worker_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].add(instance.instance_id)
+            self.workers_on[instance.node_id].add(worker_id)
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
         place = self._place(instance)
@@ -97,7 +98,8 @@ class ClusterView(ClusterRecords):
         if instance is None:
             return None
         self.of_model[instance.model].discard(instance_id)
-        self.on_worker[instance.worker_id].discard(instance_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
         self.claimed.discard(instance_id)
         self.loads.end(instance)
@@ -158,6 +160,7 @@ class ClusterView(ClusterRecords):
             instance
             for instance in absent
             if instance.state is InstanceState.READY
+            and instance.worker_id == report.worker_id
             and (instance.instance_id in self.confirmed or instance.ready_at < link.since)
         ]
 
