@@ -94,7 +94,9 @@ class Starts:
             self._patience.pop(instance.instance_id, None)
 
     async def _events(self, instance: Instance, worker: Worker, patience: asyncio.Timeout) -> LoadReport:
-        async with aclosing(self._workers.start(worker, instance)) as events:
+        known = self._planner.view.workers
+        others = [known[name] for name in instance.others if name in known]  # if one is gone, the instance is stopped
+        async with aclosing(self._workers.start(worker, instance, others)) as events:
             async for event in events:
                 if isinstance(event, LoadReport):
                     return event

@@ -56,11 +56,9 @@ def cheapest_set(victims: Sequence[Victim], needed_bytes: float) -> VictimSet | 
 def _worthwhile(rows: Sequence[VictimSet], needed_bytes: float) -> list[VictimSet]:
     """The rows that free more than all which cost less, the cheapest first; beyond what is needed, more is not more."""
     kept: list[VictimSet] = []
-    most_bytes = float("-inf")
     for row in sorted(rows, key=lambda one: (one.cost_seconds, -one.freed_bytes, len(one.victims))):
-        if (freed_bytes := min(row.freed_bytes, needed_bytes)) > most_bytes:
+        if not kept or kept[-1].freed_bytes < min(row.freed_bytes, needed_bytes):
             kept.append(row)
-            most_bytes = freed_bytes
     return kept
 
 
