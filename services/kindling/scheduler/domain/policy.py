@@ -62,7 +62,7 @@ class Policy:
         search = RoomSearch(view, need, barred, now, self.assumptions, limit_seconds)
         search.look_at_leaving()
         search.look_at_idle()
-        if need.queued and (search.limit_seconds < math.inf or view.slots):  # else nobody has anywhere to go
+        if need.queued and search.limit_seconds < math.inf:  # else there is nowhere to go for anybody, or to wait less
             search.look_at_busy(migrates=self.migrates)
         search.look_at_sets(migrates=self.migrates and need.queued > 0)
         return search.best

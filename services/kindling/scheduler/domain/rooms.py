@@ -1,8 +1,10 @@
 """Slots that are not free, and what it takes to have a model start there: the paper's locality by migration."""
 
+import math
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import AwaitSlot, ClearDevices, MakeRoom, Need, Wait, WaitReason
@@ -77,13 +79,19 @@ class RoomSearch:
             self._look_at_waiting(victim)
 
     def look_at_sets(self, *, migrates: bool) -> None:
-        """Devices that instances share, where it may take more than one of them to make room: the cheapest set."""
+        """Devices from which it may take more than one to leave: the cheapest set of them."""
         for worker in self._shared():
-            if (there := self._ready_in(worker)) < self.limit_seconds:
-                victims = self._judge.victims_on(worker, {worker.worker_id}, migrates=migrates)
-                short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
-                if (chosen := cheapest_set(victims, short_bytes)) is not None and len(chosen.victims) > 1:
-                    self._consider(_cleared(worker, there, chosen))
+            self._look_at_set(worker, migrates)
+        if migrates and self.limit_seconds == math.inf and self.view.slots:  # too small ones, for who moves there
+            for name in nsmallest(_LOOKED_AT, filter(self._is_closed, self.view.startable)):
+                self._look_at_set(self.view.workers[name], migrates)
+
+    def _look_at_set(self, worker: Worker, migrates: bool) -> None:
+        if (there := self._ready_in(worker)) < self.limit_seconds:
+            victims = self._judge.victims_on(worker, {worker.worker_id}, migrates=migrates)
+            short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
+            if (chosen := cheapest_set(victims, short_bytes)) is not None:
+                self._consider(_cleared(worker, there, chosen))
 
     def _look_at_moving(self, victim: Instance) -> None:
         """Its generations can go to a free slot, or to one from which somebody idle has to go first."""
@@ -139,7 +147,7 @@ class RoomSearch:
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
         for name in sorted({*view.holders.parked_in(digest), *there}):
-            if name in view.startable and name not in self.barred and not self._has_room(name):
+            if name in view.startable and self._is_closed(name):
                 worker = view.workers[name]
                 if (seconds := self._ready_in(worker)) < self.limit_seconds:
                     yield seconds, worker
@@ -161,14 +169,13 @@ class RoomSearch:
         leaving = (view.instances[name] for name in islice(chain(sorted(view.stopping), view.migrations), _LOOKED_AT))
         there = chain(self._there_sooner(), filter(self._judge.is_ending, leaving), self._evictable())
         for name in dict.fromkeys(one.worker_id for one in there):
-            if name in view.sizes.shared and self._is_open(name) and not self._has_room(name):
+            if name in view.sizes.shared and name in view.startable and self._is_closed(name):
                 yield view.workers[name]
 
-    def _is_open(self, worker_id: str) -> bool:
-        return worker_id in self.view.startable and worker_id not in self.barred
-
-    def _has_room(self, worker_id: str) -> bool:
-        return self.view.slots.has_room(worker_id, self.need.model.device_bytes)
+    def _is_closed(self, worker_id: str) -> bool:
+        """Whether the model may be started in a worker, and there is no room."""
+        has_room = self.view.slots.has_room(worker_id, self.need.model.device_bytes)
+        return worker_id not in self.barred and not has_room
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])
@@ -190,4 +197,5 @@ def _cleared(worker: Worker, there: float, chosen: VictimSet) -> Room:
     """Ready once they have left, one after the other."""
     seconds = there + sum(victim.seconds for victim in chosen.victims)
     harm_seconds = sum(victim.harm_seconds for victim in chosen.victims)
-    return Room(seconds, harm_seconds, ClearDevices(tuple(one.step for one in chosen.victims), (worker.worker_id,)))
+    steps = tuple(victim.step for victim in chosen.victims)
+    return Room(seconds, harm_seconds, ClearDevices(steps, (worker.worker_id,)) if len(steps) > 1 else steps[0])
