@@ -31,8 +31,8 @@ class Running:
     """An instance in a worker, and in those that have joined it."""
 
     digest: str
-    device_bytes: int = 0
-    joined: tuple["SimulatedWorker", ...] = ()
+    device_bytes: int
+    workers: tuple["SimulatedWorker", ...]
     is_ready: bool = False
     is_stopping: bool = False
     generations: set[str] = field(default_factory=set)
@@ -73,10 +73,11 @@ class SimulatedWorker:
         if not all(worker.has_room(instance.device_bytes) for worker in (self, *joining)):
             self.refused_starts.append(instance.instance_id)
             raise ResourceExhaustedError("every slot is taken", reason="NO_FREE_SLOT")
-        running = Running(instance.digest, instance.device_bytes, tuple(joining))
+        running = Running(instance.digest, instance.device_bytes, (self, *joining))
         self.instances[instance.instance_id] = running
         for worker in joining:
             worker.parts[instance.instance_id] = running
+            worker.note()
         asyncio.get_running_loop().call_later(LOAD_SECONDS, self._finish, running)
         self.note()
 
@@ -88,8 +89,9 @@ class SimulatedWorker:
 
     def drop(self, instance_id: str) -> None:
         """An instance is gone, and its parts with it."""
-        for worker in self.instances.pop(instance_id).joined:
+        for worker in self.instances.pop(instance_id).workers[1:]:
             worker.parts.pop(instance_id, None)
+            worker.note()
 
     def _finish(self, running: Running) -> None:
         running.is_ready = True
@@ -98,6 +100,9 @@ class SimulatedWorker:
     def end(self, instance_id: str) -> None:
         """Begin to stop an instance; one that has no generations is gone at once."""
         self.check_up()
+        if (part := self.parts.get(instance_id)) is not None:
+            part.workers[0].drop(instance_id)
+            part.workers[0].note()
         running = self.instances.get(instance_id)
         if running is not None:
             self.stopping(instance_id)
@@ -122,7 +127,8 @@ class SimulatedWorker:
             tuple(
                 ReportedInstance(name, frozenset(running.generations), _LOADED if running.is_ready else None)
                 for name, running in self.instances.items()
-            ),
+            )
+            + tuple(map(ReportedInstance, self.parts)),
         )
 
     def check_up(self) -> None:

@@ -224,6 +224,13 @@ class Term:
     def _forget(self, instance: Instance) -> None:
         self.view.remove_instance(instance.instance_id)
         self.tasks.create_task(self.store.forget_instances([instance.instance_id]))
+        self._end_parts(instance)
+
+    def _end_parts(self, instance: Instance) -> None:
+        """Whoever has a part of an instance that is given up gives it back."""
+        for worker_id in instance.others:
+            if instance.instance_id in self.view.link(worker_id).running:
+                self.tasks.create_task(self._stops.stop_stranger(instance.instance_id, self.worker(worker_id)))
 
     # Plans
 

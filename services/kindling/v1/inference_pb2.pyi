@@ -73,8 +73,9 @@ class StartInstanceRequest(_message.Message):
     """
     @_builtins.property
     def other_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Where the further workers of the node listen whose devices hold the model together with this one's. They are kept
-        free for it; this worker has them join, and reports the instance for all of them.
+        """Where the further workers of the node listen whose devices hold the model together with this one's, and are kept
+        free for it. This worker has them join, and alone tells of the generations; as long as one of them has its part, it
+        reports the instance as well, and to stop it there ends all of it.
         """
 
     def __init__(

@@ -179,7 +179,7 @@ class Instance:
 
     ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready;
     ``loaded_at`` is when its last chunk was, if that was after it was ready. It takes ``device_bytes`` of its worker's
-    device, and as many of each of the ``others`` on the same node, for which its worker speaks.
+    device, and as many of each of the ``others`` on the same node; what its generations do, its worker alone says.
     """
 
     instance_id: str

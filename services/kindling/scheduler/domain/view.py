@@ -145,8 +145,9 @@ class ClusterView(ClusterRecords):
         self._enter_link(report.worker_id, replace(link, connected=True, report=report))
         strangers = []
         for running in report.instances:
-            if running.instance_id not in self.instances:
+            if (known := self.instances.get(running.instance_id)) is None:
                 strangers.append(running.instance_id)
+            if known is None or known.worker_id != report.worker_id:
                 continue
             self.confirmed.add(running.instance_id)
             self.grants.report(running.instance_id, running.generation_ids, now)
