@@ -277,11 +277,10 @@ class SimulatedCluster:
 
     async def _acquire(self, model: str, generation_id: str) -> Grant:
         events = (await self.term()).desk.acquire(generation_id, model)
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Grant):
-                    return event
-        raise AssertionError("no grant and no error")
+        async with aclosing(events):  # to the end: a grant is given back that was not taken
+            *_, granted = [event async for event in events]
+        assert isinstance(granted, Grant)
+        return granted
 
     async def _run(self, grant: Grant, generation_id: str, seconds: float) -> bool:
         """Run where the grant says, wherever it moves; false if it broke off."""
