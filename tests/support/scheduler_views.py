@@ -88,7 +88,7 @@ def planner(**limits: float) -> Planner:
 
 def ready(of: Planner, instance_id: str, now: float) -> None:
     """Have a start succeed, as the worker and the call both tell."""
-    of.started(instance_id, LoadReport(init_seconds=0.5), now)
+    of.outcomes.started(instance_id, LoadReport(init_seconds=0.5), now)
     report(of.view, of.view.instances[instance_id].worker_id, now=now)
 
 

@@ -111,7 +111,7 @@ class Starts:
 
     async def _finish(self, instance: Instance, report: LoadReport) -> None:
         """Requests are granted at once; should we die before the record is written, a new leader asks the worker."""
-        ready = self._planner.started(instance.instance_id, report, self._clock.now())
+        ready = self._planner.outcomes.started(instance.instance_id, report, self._clock.now())
         self._changes.note()
         if ready is not None:
             log.info("instance_started", instance=ready.instance_id, seconds=ready.ready_at - ready.started_at)

@@ -191,7 +191,7 @@ class Term:
             if instance.is_loading:
                 self.desk.refuse(self.planner.start_failed(instance.instance_id, load_broken(instance), now))
             self._forget(instance)
-        for instance in self.planner.loaded(worker.worker_id, now):
+        for instance in self.planner.outcomes.loaded(worker.worker_id, now):
             self.tasks.create_task(self._starts.finish_load(instance))
         for instance_id in strangers:
             if instance_id not in self._stops.active:

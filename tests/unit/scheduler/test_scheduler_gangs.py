@@ -176,7 +176,7 @@ def test_it_starts_serves_and_stops_on_all_its_devices_at_once() -> None:
     name = start.instance.instance_id
     assert start.instance.worker_ids == ("n/w0", "n/w1")
     assert not planner.view.slots, "both are taken"
-    planner.started(name, LoadReport(complete=True), NOW + 5)
+    planner.outcomes.started(name, LoadReport(complete=True), NOW + 5)
     views.report(planner.view, "n/w0")
     assert [grant.instance.instance_id for grant in planner.plan(NOW + 5).grants] == [name]
     gone, strangers = planner.view.apply_report(replace(planner.view.link("n/w1").report, instances=()), NOW + 6)

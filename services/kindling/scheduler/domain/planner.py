@@ -18,6 +18,7 @@ from kindling.scheduler.domain.decisions import (
 )
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.outcomes import Outcomes
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
@@ -25,7 +26,7 @@ from kindling.scheduler.domain.refusals import no_device_large_enough, queue_ful
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.unfit import unfit
-from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
 
@@ -36,6 +37,7 @@ class Planner:
         self.view = ClusterView(limits.grant_ttl_seconds)
         self.lines = WaitingLines(self.view.grants.in_flight_of)
         self.troubles = Troubles(limits.max_start_attempts)
+        self.outcomes = Outcomes(self.view, self.troubles)
         self.limits = limits
         self._policy = policy
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
@@ -77,45 +79,10 @@ class Planner:
         """Take a grant back; unknown ones are ignored."""
         self.view.grants.release(generation_id, now)
 
-    # What becomes of starts
-
-    def started(self, instance_id: str, report: LoadReport, now: float) -> Instance | None:
-        """An instance takes generations; returns it as it is now, or none if it was given up meanwhile."""
-        instance = self.view.instances.get(instance_id)
-        if instance is None or instance.state is not InstanceState.STARTING:
-            return None
-        loaded = self.view.link(instance.worker_id).loaded(instance_id)  # it may have been told before
-        ready = replace(instance, state=InstanceState.READY, ready_at=now, report=loaded or report)
-        self.view.put_instance(ready, now)
-        self.view.grants.touch(instance_id, now)
-        if not ready.is_loading:
-            self.troubles.clear(instance.model)
-        return ready
-
-    def loaded(self, worker_id: str, now: float) -> list[Instance]:
-        """Take over which instances the worker says are loaded; returns those of which that is new."""
-        link = self.view.link(worker_id)
-        news = []
-        for instance in self.view.instances_on(worker_id):
-            report = link.loaded(instance.instance_id)
-            if report is not None and instance.report is not None and instance.is_loading:
-                later = max(0.0, report.total_seconds - instance.report.total_seconds)
-                news.append(replace(instance, report=report, loaded_at=instance.ready_at + later))
-                self.view.put_instance(news[-1], now)
-                self.troubles.clear(instance.model)
-        return news
-
     def start_failed(self, instance_id: str, error: KindlingError, now: float) -> list[Refusal]:
         """A start failed, or the load after it; returns who is refused as there is no point in trying again."""
-        known = self.view.instances.get(instance_id)
-        if known is None or known.state is InstanceState.STOPPING:  # it was given up meanwhile
-            return []
-        instance = self.view.remove_instance(instance_id)
-        if instance is None or instance.model not in self.view.models:
-            return []
-        if not self.troubles.note(instance.model, instance.worker_id, error, now):
-            return []
-        return self._give_up(self.view.models[instance.model], now)
+        model = self.outcomes.failed(instance_id, error, now)
+        return self._give_up(model, now) if model else []
 
     # Planning
 
