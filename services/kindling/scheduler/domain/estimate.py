@@ -20,7 +20,10 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The startup time expected on a worker, and what it is made of; ``source`` is the slowest tier it reads from."""
+    """The startup time expected on a worker, and what it is made of; ``source`` is the slowest tier it reads from.
+
+    The devices of the ``others``, workers of the same node, are taken as well.
+    """
 
     worker_id: str
     queue_seconds: float
@@ -28,6 +31,7 @@ class Estimate:
     init_seconds: float
     source: Tier | None
     dispatch_seconds: float = 0.0
+    others: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
