@@ -94,7 +94,7 @@ def ready(of: Planner, instance_id: str, now: float) -> None:
 
 def loaded(of: Planner, instance_id: str, now: float) -> None:
     """Have a start succeed with every chunk there."""
-    of.started(instance_id, LoadReport(init_seconds=0.5, complete=True), now)
+    of.outcomes.started(instance_id, LoadReport(init_seconds=0.5, complete=True), now)
     report(of.view, of.view.instances[instance_id].worker_id, now=now)
 
 
