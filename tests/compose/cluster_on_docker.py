@@ -156,9 +156,10 @@ def test_a_stream_outlives_its_worker(project: ComposeProject) -> None:
     worker, _ = project.instance("tiny")
     with project.start("exec", "-T", "gateway", "kindling", *SAY) as stream:
         assert stream.stdout is not None
+        assert stream.stderr is not None
         first = stream.stdout.read(len(whole) // 20)
         project.kill(f"worker-{worker.split('/')[0].removeprefix('node-')}")
-        rest, errors = stream.communicate(timeout=120)
+        rest, errors = stream.stdout.read(), stream.stderr.read()
     assert stream.returncode == 0, errors
     assert first + rest == whole
     assert project.instance("tiny")[0] != worker
