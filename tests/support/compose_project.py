@@ -52,13 +52,11 @@ class ComposeProject:
         """`docker kill` the container of ``service``."""
         self.engine.docker("kill", f"{PROJECT}-{service}-1")
 
-    def instance(self, model: str) -> tuple[str, str]:
-        """The worker that runs ``model``, and the rest of its row in `kindling status`."""
+    def instances(self, model: str) -> dict[str, str]:
+        """The rows of ``model``'s instances in `kindling status`, by worker."""
         status = self.kindling("status").output
         rows = [re.match(rf"^{model}-\w+ +(\S+) +(.+)$", line) for line in status.splitlines()]
-        found = [row for row in rows if row is not None]
-        assert len(found) == 1, status
-        return found[0][1], found[0][2]
+        return {row[1]: row[2] for row in rows if row is not None}
 
     def leader(self) -> str:
         """The scheduler that leads."""
