@@ -193,9 +193,12 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         self.prefetches_released = asyncio.Event()
         self.prefetches_released.set()
         self.deleted: list[str] = []
+        self.leader_revisions: list[tuple[str, int]] = []  # by which each request was asked
+        self.introduced = asyncio.Event()
         self.deletion = asyncio.Event()
 
     async def ImportCheckpoint(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        self.leader_revisions.append(("Import", request.leader_revision))
         self.imports.append(request.source_uri)
         progress = model_pb2.ImportProgress(done_bytes=1, total_bytes=2)
         yield storage_pb2.ImportCheckpointResponse(progress=progress)
@@ -203,11 +206,13 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         yield storage_pb2.ImportCheckpointResponse(imported=checkpoint(digest))
 
     async def EvictCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Evict", request.leader_revision))
         self.evicted.append((request.digest, request.keep))
         pinned = self.pinned_bytes.pop(0) if self.pinned_bytes else 0
         return storage_pb2.EvictCheckpointResponse(dropped_bytes=7, pinned_bytes=pinned)
 
     async def PrefetchCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Prefetch", request.leader_revision))
         self.prefetches.put_nowait(request)
         await self.prefetches_released.wait()
         outcome = self.prefetch_outcomes.pop(0) if self.prefetch_outcomes else storage_pb2.PREFETCH_OUTCOME_DONE
@@ -216,6 +221,7 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         return storage_pb2.PrefetchCheckpointResponse(outcome=outcome, prefetched_bytes=request.head_bytes)
 
     async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Delete", request.leader_revision))
         self.deleted.append(request.digest)
         self.deletion.set()
         return storage_pb2.DeleteCheckpointResponse()
@@ -224,7 +230,9 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         part = model_pb2.FilePart(path="config.json", file_bytes=2, offset=0, data=b"{}")
         yield storage_pb2.ReadCheckpointFilesResponse(part=part)
 
-    async def GetStorageStatus(self, _request: Any, _context: Any) -> Any:
+    async def GetStorageStatus(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Status", request.leader_revision))
+        self.introduced.set()
         tier = cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=100, used_bytes=40)
         counts = cluster_pb2.PrefetchCounts(prefetched_bytes=9, hits=3, hit_bytes=5, misses=1, wasted_bytes=4)
         return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier], prefetch=counts)

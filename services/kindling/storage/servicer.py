@@ -11,6 +11,7 @@ import grpc
 from kindling.checkpoint.layout import directory_name
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.errors import InvalidArgumentError
+from kindling.platform.known_leader import KnownLeader
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
 from kindling.storage.domain.tier import Tier
@@ -47,11 +48,13 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     def __init__(self, use_cases: UseCases, socket_path: Path) -> None:
         self._use_cases = use_cases
         self._socket_path = socket_path
+        self._leader = KnownLeader()
 
     async def ImportCheckpoint(
         self, request: storage_pb2.ImportCheckpointRequest, _context: Context
     ) -> AsyncIterator[storage_pb2.ImportCheckpointResponse]:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         events = self._use_cases.imports.run(request.request_id, request.source_uri, allow_pickle=request.allow_pickle)
         async with aclosing(events):
             async for event in events:
@@ -79,6 +82,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.PrefetchCheckpointRequest, _context: Context
     ) -> storage_pb2.PrefetchCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         order = PrefetchOrder(
             request.digest,
@@ -96,6 +100,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.EvictCheckpointRequest, _context: Context
     ) -> storage_pb2.EvictCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         evicted = await self._use_cases.evicts.evict(request.digest, _kept_tier(request.keep))
         return storage_pb2.EvictCheckpointResponse(
@@ -106,6 +111,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.DeleteCheckpointRequest, _context: Context
     ) -> storage_pb2.DeleteCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         await self._use_cases.evicts.delete(request.digest)
         return storage_pb2.DeleteCheckpointResponse()
@@ -123,6 +129,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.VerifyCheckpointRequest, _context: Context
     ) -> AsyncIterator[storage_pb2.VerifyCheckpointResponse]:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         order = VerifyOrder(request.digest, request.repair, request.check_remote)
         async with aclosing(self._use_cases.verifies.verify(order)) as events:
@@ -137,9 +144,10 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         return storage_pb2.VerifyCheckpointResponse(progress=progress)
 
     async def GetStorageStatus(
-        self, _request: storage_pb2.GetStorageStatusRequest, _context: Context
+        self, request: storage_pb2.GetStorageStatusRequest, _context: Context
     ) -> storage_pb2.GetStorageStatusResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         status = self._use_cases.status.status()
         prefetch = wire.tally_to_wire(status.prefetch)
         response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id, prefetch=prefetch)

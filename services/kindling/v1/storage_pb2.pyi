@@ -63,22 +63,28 @@ class ImportCheckpointRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SOURCE_URI_FIELD_NUMBER: _builtins.int
     ALLOW_PICKLE_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Unique id of this mutation; sending it twice does it once."""
     source_uri: _builtins.str
     """Where the model is: `file:///absolute/directory`."""
     allow_pickle: _builtins.bool
     """Read torch pickles too, with `weights_only=True`; refused otherwise."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         source_uri: _builtins.str = ...,
         allow_pickle: _builtins.bool = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_pickle", b"allow_pickle", "request_id", b"request_id", "source_uri", b"source_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_pickle", b"allow_pickle", "leader_revision", b"leader_revision", "request_id", b"request_id", "source_uri", b"source_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,6 +367,7 @@ class PrefetchCheckpointRequest(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     UNUSED_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     GIVE_WAY_DIGESTS_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     head_bytes: _builtins.int
@@ -369,6 +376,10 @@ class PrefetchCheckpointRequest(_message.Message):
     """How fast it may be read at most; 0: as fast as the disk does."""
     unused_limit_bytes: _builtins.int
     """Bytes in DRAM that may be there by prefetching without having been used since, of all checkpoints together."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     @_builtins.property
     def give_way_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail."""
@@ -381,10 +392,11 @@ class PrefetchCheckpointRequest(_message.Message):
         bytes_per_second: _builtins.float = ...,
         unused_limit_bytes: _builtins.int = ...,
         give_way_digests: _abc.Iterable[_builtins.str] | None = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "head_bytes", b"head_bytes", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "head_bytes", b"head_bytes", "leader_revision", b"leader_revision", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,19 +436,25 @@ class EvictCheckpointRequest(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     keep: _checkpoint_pb2.Tier.ValueType
     """The fastest tier that may keep chunks."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         keep: _checkpoint_pb2.Tier.ValueType = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "keep", b"keep"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "keep", b"keep", "leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,16 +493,22 @@ class DeleteCheckpointRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -562,6 +586,7 @@ class VerifyCheckpointRequest(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     REPAIR_FIELD_NUMBER: _builtins.int
     CHECK_REMOTE_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     repair: _builtins.bool
@@ -570,16 +595,21 @@ class VerifyCheckpointRequest(_message.Message):
     """
     check_remote: _builtins.bool
     """Check the remote store too. One node of a cluster is enough."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         repair: _builtins.bool = ...,
         check_remote: _builtins.bool = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_remote", b"check_remote", "digest", b"digest", "repair", b"repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_remote", b"check_remote", "digest", b"digest", "leader_revision", b"leader_revision", "repair", b"repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,12 +653,19 @@ class GetStorageStatusRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
+        *,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
