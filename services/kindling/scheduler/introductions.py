@@ -20,7 +20,7 @@ class Introductions:
         return node.storage_address in self._known
 
     async def introduce(self, node: Node) -> None:
-        """Tell a storage manager; one that cannot be reached now is not known, and hears of it with the next request."""
+        """Tell a storage manager; one that cannot be reached now hears of it with the next request."""
         self._known.add(node.storage_address)
         try:
             await self._storages.status(node)

@@ -61,8 +61,7 @@ async def evict_model(term: Term, name: str, keep: Tier | None) -> Eviction:
         term.prefetching.forget(model.checkpoint.digest)
     async with asyncio.TaskGroup() as tasks:
         dropped = [
-            tasks.create_task(_drop(term, node, model.checkpoint.digest, keep))
-            for node in term.view.nodes.values()
+            tasks.create_task(_drop(term, node, model.checkpoint.digest, keep)) for node in term.view.nodes.values()
         ]
     return Eviction(stopped, sum(task.result() for task in dropped))
 

@@ -53,8 +53,7 @@ async def cluster_status(term: Term, timeout_seconds: float) -> ClusterStatus:
     """Ask every node at once; one that does not answer in time is shown by its record."""
     async with asyncio.TaskGroup() as tasks:
         asked = [
-            tasks.create_task(_node_status(term, node, timeout_seconds))
-            for _, node in sorted(term.view.nodes.items())
+            tasks.create_task(_node_status(term, node, timeout_seconds)) for _, node in sorted(term.view.nodes.items())
         ]
     return ClusterStatus(
         nodes=tuple(task.result() for task in asked),

@@ -7,6 +7,7 @@ from kindling.platform.clock import Clock
 from kindling.platform.errors import DataLossError
 from kindling.platform.logging import get_logger
 from kindling.storage.catalog import KnownCheckpoint
+from kindling.storage.domain.give_way import GiveWay
 from kindling.storage.domain.rate_limit import RateLimit
 from kindling.storage.domain.tier import Tier
 from kindling.storage.open_checkpoint import OpenCheckpoint
@@ -26,7 +27,7 @@ class PrefetchOrder:
     head_bytes: int
     bytes_per_second: float = 0.0
     unused_limit_bytes: int = 0
-    give_way: tuple[str, ...] = ()
+    give_way: tuple[GiveWay, ...] = ()
 
 
 class PrefetchOutcome(enum.Enum):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kindling.platform.errors import InvalidArgumentError
 from kindling.platform.known_leader import KnownLeader
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
+from kindling.storage.domain.give_way import GiveWay
 from kindling.storage.domain.tier import Tier
 from kindling.storage.domain.verdict import Verdict
 from kindling.storage.evict_checkpoint import EvictCheckpoint
@@ -89,7 +91,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             request.head_bytes,
             request.bytes_per_second,
             request.unused_limit_bytes,
-            tuple(request.give_way_digests),
+            _giving_way(request),
         )
         prefetched = await self._use_cases.prefetches.prefetch(order)
         return storage_pb2.PrefetchCheckpointResponse(
@@ -189,6 +191,11 @@ def _lease_event_to_wire(event: LeaseEvent) -> storage_pb2.OpenCheckpointRespons
 
 def _loaded_to_wire(event: Loaded) -> checkpoint_pb2.LoadReport:
     return wire.report_to_wire(event.traffic, event.load_seconds)
+
+
+def _giving_way(request: storage_pb2.PrefetchCheckpointRequest) -> tuple[GiveWay, ...]:
+    named = zip_longest(request.give_way_digests, request.give_way_keep_bytes, fillvalue=0)
+    return tuple(GiveWay(str(digest), int(keep_bytes)) for digest, keep_bytes in named if digest)
 
 
 def _kept_tier(number: int) -> Tier:

@@ -368,6 +368,7 @@ class PrefetchCheckpointRequest(_message.Message):
     UNUSED_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     GIVE_WAY_DIGESTS_FIELD_NUMBER: _builtins.int
     LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    GIVE_WAY_KEEP_BYTES_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     head_bytes: _builtins.int
@@ -382,7 +383,13 @@ class PrefetchCheckpointRequest(_message.Message):
     """
     @_builtins.property
     def give_way_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail."""
+        """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail. One may
+        be named again, to give up more of it once others have given way.
+        """
+
+    @_builtins.property
+    def give_way_keep_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How much of each of `give_way_digests` stays, from its head, in their order; 0 where the list is shorter."""
 
     def __init__(
         self,
@@ -393,10 +400,11 @@ class PrefetchCheckpointRequest(_message.Message):
         unused_limit_bytes: _builtins.int = ...,
         give_way_digests: _abc.Iterable[_builtins.str] | None = ...,
         leader_revision: _builtins.int = ...,
+        give_way_keep_bytes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "head_bytes", b"head_bytes", "leader_revision", b"leader_revision", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "give_way_keep_bytes", b"give_way_keep_bytes", "head_bytes", b"head_bytes", "leader_revision", b"leader_revision", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,6 +83,7 @@ def check(view: ClusterView, promotion: Promotion) -> None:
     assert LIMITS.min_probability <= promotion.probability <= 1.0
     assert (promotion.bytes_per_second, promotion.unused_limit_bytes) == (GB / 4, 16 * GB)
     assert promotion.benefit > 0
-    assert promotion.digest not in promotion.give_way
-    for digest in promotion.give_way:
-        assert view.holders.held(promotion.node_id, digest).get(Tier.DRAM, 0) > 0
+    for one in promotion.give_way:
+        assert one.digest != promotion.digest
+        assert view.holders.held(promotion.node_id, one.digest).get(Tier.DRAM, 0) > 0
+        assert one.keep_bytes >= 0

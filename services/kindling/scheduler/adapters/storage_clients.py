@@ -26,7 +26,7 @@ _PREFETCH_SECONDS = 10.0  # beyond what its bandwidth gives
 
 
 class GrpcStorages:
-    """The storage managers at the addresses that they registered, asked by the leader that was elected at a revision."""
+    """The storage managers at the addresses they registered, asked by the leader that was elected at a revision."""
 
     def __init__(self, channels: ChannelPool, leader_revision: int) -> None:
         self._channels = channels
@@ -69,7 +69,8 @@ class GrpcStorages:
             head_bytes=promotion.head_bytes,
             bytes_per_second=promotion.bytes_per_second,
             unused_limit_bytes=promotion.unused_limit_bytes,
-            give_way_digests=promotion.give_way,
+            give_way_digests=[one.digest for one in promotion.give_way],
+            give_way_keep_bytes=[one.keep_bytes for one in promotion.give_way],
             leader_revision=self._revision,
         )
         timeout = _PREFETCH_SECONDS + 2 * promotion.head_bytes / promotion.bytes_per_second

@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import islice
 
 from kindling.scheduler.domain.arrivals import Arrivals
+from kindling.scheduler.domain.displacement import Displacement
 from kindling.scheduler.domain.estimate import Assumptions
 from kindling.scheduler.domain.promotions import PrefetchLimits, Promotion, PromotionSearch
 from kindling.scheduler.domain.ranking import Ranking
 from kindling.scheduler.domain.values import InstanceState, Model
 from kindling.scheduler.domain.view import ClusterView
 
-_CLEARLY_COLDER = 0.5  # what gives way is at most so probable, over what comes
 _RECHECKS_PER_HORIZON = 8
 _LONGEST_UNREVIEWED_SECONDS = 86_400.0
 _SOON_SECONDS = 0.3  # until the cluster has heard of what was brought
@@ -61,12 +61,12 @@ class Prefetcher:
         self._not_before = now + _LEAST_SECONDS_BETWEEN_PLANS
         wanted = [promotion for digest in self._due(now) if (promotion := self._review(view, digest, now))]
         wanted.sort(key=lambda promotion: (promotion.stage, -promotion.benefit, promotion.digest))
-        begun = []
+        begun, bounds = [], Displacement(view, self._arrivals, self._assumptions, self._limits.horizon_seconds)
         for promotion in wanted:
             if promotion.node_id in self._under_way:
                 self._reviews.put(promotion.digest, now + _SOON_SECONDS)
             else:
-                begun.append(replace(promotion, give_way=self._colder(view, promotion, now)))
+                begun.append(replace(promotion, give_way=bounds.give_way(promotion, now)))
                 self._under_way[promotion.node_id] = begun[-1]
         return begun
 
@@ -121,17 +121,3 @@ class Prefetcher:
         if any(one.digest == digest and one.state is not InstanceState.STOPPING for one in instances):
             return True
         return not view.startable.isdisjoint(view.holders.parked_in(digest))
-
-    def _colder(self, view: ClusterView, promotion: Promotion, now: float) -> tuple[str, ...]:
-        """What is in the node's DRAM and clearly less probable to be called, the least probable first.
-
-        Soon, if that can be said, for within the horizon everything may be called.
-        """
-        arrivals, horizon_seconds = self._arrivals, self._recheck_seconds
-        bound = _CLEARLY_COLDER * arrivals.probability(promotion.digest, now, horizon_seconds)
-        if bound < _CLEARLY_COLDER * self._limits.min_probability:
-            horizon_seconds, bound = self._limits.horizon_seconds, _CLEARLY_COLDER * promotion.probability
-        there = islice(view.holders.in_dram(promotion.node_id), _MOST_TO_GIVE_WAY)
-        others = [digest for digest in there if digest != promotion.digest]
-        heat = {one: arrivals.probability_at_most(one, now, horizon_seconds) for one in others}
-        return tuple(sorted((one for one in others if heat[one] < bound), key=lambda one: (heat[one], one)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from kindling.scheduler.domain.estimate import Assumptions
+from kindling.scheduler.domain.savings import seconds_per_byte, useful_bytes
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
@@ -28,12 +29,20 @@ class PrefetchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveWay:
+    """A checkpoint whose chunks may be dropped for another's, but for the first ``keep_bytes``."""
+
+    digest: str
+    keep_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
     """Bring the first ``head_bytes`` of a checkpoint to a node's DRAM, within the bounds.
 
     What is in ``give_way`` may be dropped for it, the first first. ``stage`` pieces of it are there already."""
 
-    node_id: str
+    worker_id: str  # in which the start is expected
     digest: str
     head_bytes: int
     bytes_per_second: float
@@ -41,7 +50,12 @@ class Promotion:
     probability: float
     seconds_saved_per_byte: float
     stage: int = 0
-    give_way: tuple[str, ...] = ()
+    give_way: tuple[GiveWay, ...] = ()
+
+    @property
+    def node_id(self) -> str:
+        """The node whose DRAM it is brought to."""
+        return self.worker_id.rpartition("/")[0]
 
     @property
     def benefit(self) -> float:
@@ -110,32 +124,23 @@ class PromotionSearch:
 
     def _promotion(self, node: Node, worker: Worker) -> Promotion | None:
         """The next piece for a node; none if more would save nothing there."""
-        total_bytes, bandwidths = self.checkpoint.total_bytes, self.view.experience.bandwidths
-        speed = bandwidths.path(node, Tier.SSD, worker.device_tier)
-        init_seconds = self.view.experience.init_seconds(self.checkpoint, worker) or self.assumptions.init_seconds
-        useful_bytes = total_bytes - int(init_seconds * speed)
+        useful = useful_bytes(self.view, worker, self.checkpoint, self.assumptions)
         held_bytes = self.view.holders.held(node.node_id, self.checkpoint.digest).get(Tier.DRAM, 0)
-        saved = 1 / speed - _seconds_per_byte_from_dram(self.view, node, worker)
-        if held_bytes >= useful_bytes or saved <= 0:
+        saved = seconds_per_byte(self.view, worker, Tier.SSD)
+        if held_bytes >= useful or saved <= 0:
             return None
-        piece_bytes = math.ceil(total_bytes / _PIECES)
+        piece_bytes = math.ceil(self.checkpoint.total_bytes / _PIECES)
+        ssd_speed = self.view.experience.bandwidths.path(node, Tier.SSD, Tier.DRAM)
         return Promotion(
-            node_id=node.node_id,
+            worker_id=worker.worker_id,
             digest=self.checkpoint.digest,
-            head_bytes=min(useful_bytes, held_bytes + piece_bytes),
-            bytes_per_second=self.limits.bandwidth_share * bandwidths.path(node, Tier.SSD, Tier.DRAM),
+            head_bytes=min(useful, held_bytes + piece_bytes),
+            bytes_per_second=self.limits.bandwidth_share * ssd_speed,
             unused_limit_bytes=int(self.limits.dram_share * _dram_bytes(node)),
             probability=self.probability,
             seconds_saved_per_byte=saved,
             stage=held_bytes // piece_bytes,
         )
-
-
-def _seconds_per_byte_from_dram(view: ClusterView, node: Node, worker: Worker) -> float:
-    """What a byte in DRAM still takes to the device: nothing where that computes on DRAM."""
-    if worker.device_tier is Tier.DRAM:
-        return 0.0
-    return 1 / view.experience.bandwidths.path(node, Tier.DRAM, worker.device_tier)
 
 
 def _dram_bytes(node: Node) -> int:

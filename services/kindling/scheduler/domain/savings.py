@@ -1,0 +1,30 @@
+"""What it saves a start that bytes of its checkpoint are in DRAM."""
+
+from kindling.scheduler.domain.estimate import Assumptions
+from kindling.scheduler.domain.values import Checkpoint, Node, Tier, Worker
+from kindling.scheduler.domain.view import ClusterView
+
+
+def useful_bytes(view: ClusterView, worker: Worker, checkpoint: Checkpoint, assumptions: Assumptions) -> int:
+    """How much of a checkpoint, from its head, is of use in DRAM: the rest streams in from the SSD anyway while the
+    model is built and while a device gets its copy."""
+    node, bandwidths = view.nodes[worker.node_id], view.experience.bandwidths
+    init_seconds = view.experience.init_seconds(checkpoint, worker) or assumptions.init_seconds
+    copy_seconds = checkpoint.total_bytes * _seconds_per_byte_from_dram(view, node, worker)
+    streamed_bytes = max(init_seconds, copy_seconds) * bandwidths.path(node, Tier.SSD, worker.device_tier)
+    return max(0, checkpoint.total_bytes - int(streamed_bytes))
+
+
+def seconds_per_byte(view: ClusterView, worker: Worker, source: Tier) -> float:
+    """How much sooner a byte is at a worker's device if it is in DRAM, rather than at ``source`` of the worker's node;
+    0 or less if that is no faster."""
+    node = view.nodes[worker.node_id]
+    from_source = 1 / view.experience.bandwidths.path(node, source, worker.device_tier)
+    return from_source - _seconds_per_byte_from_dram(view, node, worker)
+
+
+def _seconds_per_byte_from_dram(view: ClusterView, node: Node, worker: Worker) -> float:
+    """What a byte in DRAM still takes to the device: nothing where that computes on DRAM."""
+    if worker.device_tier is Tier.DRAM:
+        return 0.0
+    return 1 / view.experience.bandwidths.path(node, Tier.DRAM, worker.device_tier)
