@@ -85,6 +85,7 @@ def _node(status: NodeStatus) -> cluster_pb2.NodeStatus:
         workers=[_worker(worker) for worker in status.workers],
         drained=status.drained,
         prefetch=_prefetch(status.prefetch) if status.prefetch else None,
+        prefetch_to_ssd=_prefetch(status.prefetch_to_ssd) if status.prefetch_to_ssd else None,
     )
 
 

@@ -29,6 +29,7 @@ class NodeStatus:
     workers: tuple[WorkerStatus, ...]
     drained: bool = False
     prefetch: PrefetchCounts | None = None
+    prefetch_to_ssd: PrefetchCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ async def _node_status(term: Term, node: Node, timeout_seconds: float) -> NodeSt
         if worker.node_id == node.node_id
     )
     drained = node.node_id in term.view.drained
-    return NodeStatus(node, (*_parked_tier(term, workers), *told.tiers), workers, drained, told.prefetch)
+    tiers = (*_parked_tier(term, workers), *told.tiers)
+    return NodeStatus(node, tiers, workers, drained, told.prefetch, told.prefetch_to_ssd)
 
 
 def _parked_tier(term: Term, workers: tuple[WorkerStatus, ...]) -> tuple[TierContents, ...]:

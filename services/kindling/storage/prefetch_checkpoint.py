@@ -1,6 +1,5 @@
 """Brings the head of a checkpoint from the SSD to DRAM before anybody asks for it, and gives way to whoever does."""
 
-import enum
 from dataclasses import dataclass
 
 from kindling.platform.clock import Clock
@@ -8,6 +7,7 @@ from kindling.platform.errors import DataLossError
 from kindling.platform.logging import get_logger
 from kindling.storage.catalog import KnownCheckpoint
 from kindling.storage.domain.give_way import GiveWay
+from kindling.storage.domain.prefetched import Prefetched, PrefetchOutcome
 from kindling.storage.domain.rate_limit import RateLimit
 from kindling.storage.domain.tier import Tier
 from kindling.storage.open_checkpoint import OpenCheckpoint
@@ -28,23 +28,6 @@ class PrefetchOrder:
     bytes_per_second: float = 0.0
     unused_limit_bytes: int = 0
     give_way: tuple[GiveWay, ...] = ()
-
-
-class PrefetchOutcome(enum.Enum):
-    """How a prefetch ended."""
-
-    DONE = "done"
-    YIELDED = "yielded"
-    NO_ROOM = "no room"
-    NO_COPY = "no copy"
-
-
-@dataclass(slots=True)
-class Prefetched:
-    """How a prefetch ended, and how many bytes it brought."""
-
-    outcome: PrefetchOutcome = PrefetchOutcome.YIELDED
-    size_bytes: int = 0
 
 
 class PrefetchCheckpoint:

@@ -16,6 +16,7 @@ from kindling.platform.known_leader import KnownLeader
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
 from kindling.storage.domain.give_way import GiveWay
+from kindling.storage.domain.prefetched import Prefetched
 from kindling.storage.domain.tier import Tier
 from kindling.storage.domain.verdict import Verdict
 from kindling.storage.evict_checkpoint import EvictCheckpoint
@@ -23,6 +24,7 @@ from kindling.storage.holding import Lease, LeaseEvent, Loaded
 from kindling.storage.import_checkpoint import ImportCheckpoint, ImportProgress
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint, PrefetchOrder
+from kindling.storage.prefetch_copy import CopyOrder, PrefetchCopy
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.status import GetStatus
 from kindling.storage.verify_checkpoint import VerifyCheckpoint, VerifyOrder, VerifyProgress
@@ -42,6 +44,7 @@ class UseCases:
     status: GetStatus
     verifies: VerifyCheckpoint
     prefetches: PrefetchCheckpoint
+    copies: PrefetchCopy
 
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
@@ -86,17 +89,18 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         """See the proto."""
         self._leader.heed(request.leader_revision)
         directory_name(request.digest)
-        order = PrefetchOrder(
-            request.digest,
-            request.head_bytes,
-            request.bytes_per_second,
-            request.unused_limit_bytes,
-            _giving_way(request),
-        )
-        prefetched = await self._use_cases.prefetches.prefetch(order)
+        prefetched = await self._prefetch(request)
         return storage_pb2.PrefetchCheckpointResponse(
             outcome=wire.OUTCOME_TO_WIRE[prefetched.outcome], prefetched_bytes=prefetched.size_bytes
         )
+
+    async def _prefetch(self, request: storage_pb2.PrefetchCheckpointRequest) -> Prefetched:
+        digest, speed, limit_bytes = request.digest, request.bytes_per_second, request.unused_limit_bytes
+        if request.to == checkpoint_pb2.TIER_SSD:
+            copying = CopyOrder(digest, speed, limit_bytes, tuple(request.give_way_digests))
+            return await self._use_cases.copies.prefetch(copying)
+        order = PrefetchOrder(digest, request.head_bytes, speed, limit_bytes, _giving_way(request))
+        return await self._use_cases.prefetches.prefetch(order)
 
     async def EvictCheckpoint(
         self, request: storage_pb2.EvictCheckpointRequest, _context: Context
@@ -151,8 +155,11 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         """See the proto."""
         self._leader.heed(request.leader_revision)
         status = self._use_cases.status.status()
-        prefetch = wire.tally_to_wire(status.prefetch)
-        response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id, prefetch=prefetch)
+        response = storage_pb2.GetStorageStatusResponse(
+            node_id=status.node_id,
+            prefetch=wire.tally_to_wire(status.prefetch),
+            prefetch_to_ssd=wire.tally_to_wire(status.copies),
+        )
         response.tiers.extend(wire.tier_to_status(tier, with_checkpoints=True) for tier in status.tiers)
         for lease in status.leases:
             response.leases.add(

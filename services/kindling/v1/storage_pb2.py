@@ -27,15 +27,15 @@ from kindling.v1 import cluster_pb2 as kindling_dot_v1_dot_cluster__pb2
 from kindling.v1 import model_pb2 as kindling_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/storage.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\"p\n\x17ImportCheckpointRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nsource_uri\x18\x02 \x01(\t\x12\x14\n\x0c\x61llow_pickle\x18\x03 \x01(\x08\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x81\x01\n\x18ImportCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.ImportProgressH\x00\x12+\n\x08imported\x18\x02 \x01(\x0b\x32\x17.kindling.v1.CheckpointH\x00\x42\x07\n\x05\x65vent\"7\n\x15OpenCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"\xdd\x01\n\x16OpenCheckpointResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.kindling.v1.CheckpointOpenedH\x00\x12-\n\x07\x61rrived\x18\x02 \x01(\x0b\x32\x1a.kindling.v1.ChunksArrivedH\x00\x12)\n\x06loaded\x18\x03 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x12/\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CheckpointClosedH\x00\x42\x07\n\x05\x65vent\"\xae\x01\n\x10\x43heckpointOpened\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66iles_directory\x18\x03 \x01(\t\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kindling.v1.SharedMemoryHandle\x12\'\n\x06loaded\x18\x05 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"8\n\x12SharedMemoryHandle\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"Z\n\rChunksArrived\x12\x13\n\x0b\x66irst_chunk\x18\x01 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\r\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier\"\"\n\x10\x43heckpointClosed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"9\n\x15SetLeaseParkedRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06parked\x18\x02 \x01(\x08\"\x18\n\x16SetLeaseParkedResponse\"\xc5\x01\n\x19PrefetchCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nhead_bytes\x18\x02 \x01(\x04\x12\x18\n\x10\x62ytes_per_second\x18\x03 \x01(\x01\x12\x1a\n\x12unused_limit_bytes\x18\x04 \x01(\x04\x12\x18\n\x10give_way_digests\x18\x05 \x03(\t\x12\x17\n\x0fleader_revision\x18\x06 \x01(\x03\x12\x1b\n\x13give_way_keep_bytes\x18\x07 \x03(\x04\"e\n\x1aPrefetchCheckpointResponse\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x1c.kindling.v1.PrefetchOutcome\x12\x18\n\x10prefetched_bytes\x18\x02 \x01(\x04\"b\n\x16\x45victCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x04keep\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x17\n\x0fleader_revision\x18\x03 \x01(\x03\"F\n\x17\x45victCheckpointResponse\x12\x15\n\rdropped_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x02 \x01(\x04\"B\n\x17\x44\x65leteCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fleader_revision\x18\x02 \x01(\x03\"\x1a\n\x18\x44\x65leteCheckpointResponse\",\n\x1aReadCheckpointFilesRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x1bReadCheckpointFilesResponse\x12#\n\x04part\x18\x01 \x01(\x0b\x32\x15.kindling.v1.FilePart\"h\n\x17VerifyCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\x14\n\x0c\x63heck_remote\x18\x03 \x01(\x08\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x83\x01\n\x18VerifyCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.VerifyProgressH\x00\x12-\n\x08verified\x18\x02 \x01(\x0b\x32\x19.kindling.v1.VerifyReportH\x00\x42\x07\n\x05\x65vent\"2\n\x17GetStorageStatusRequest\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\"\xac\x01\n\x18GetStorageStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12&\n\x05tiers\x18\x02 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12(\n\x06leases\x18\x03 \x03(\x0b\x32\x18.kindling.v1.LeaseStatus\x12-\n\x08prefetch\x18\x04 \x01(\x0b\x32\x1b.kindling.v1.PrefetchCounts\"O\n\x0bLeaseStatus\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06parked\x18\x04 \x01(\x08*\xa8\x01\n\x0fPrefetchOutcome\x12 \n\x1cPREFETCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15PREFETCH_OUTCOME_DONE\x10\x01\x12\x1c\n\x18PREFETCH_OUTCOME_YIELDED\x10\x02\x12\x1c\n\x18PREFETCH_OUTCOME_NO_ROOM\x10\x03\x12\x1c\n\x18PREFETCH_OUTCOME_NO_COPY\x10\x04\x32\x81\x07\n\x0eStorageService\x12\x61\n\x10ImportCheckpoint\x12$.kindling.v1.ImportCheckpointRequest\x1a%.kindling.v1.ImportCheckpointResponse0\x01\x12[\n\x0eOpenCheckpoint\x12\".kindling.v1.OpenCheckpointRequest\x1a#.kindling.v1.OpenCheckpointResponse0\x01\x12Y\n\x0eSetLeaseParked\x12\".kindling.v1.SetLeaseParkedRequest\x1a#.kindling.v1.SetLeaseParkedResponse\x12\x65\n\x12PrefetchCheckpoint\x12&.kindling.v1.PrefetchCheckpointRequest\x1a\'.kindling.v1.PrefetchCheckpointResponse\x12\\\n\x0f\x45victCheckpoint\x12#.kindling.v1.EvictCheckpointRequest\x1a$.kindling.v1.EvictCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.kindling.v1.DeleteCheckpointRequest\x1a%.kindling.v1.DeleteCheckpointResponse\x12j\n\x13ReadCheckpointFiles\x12\'.kindling.v1.ReadCheckpointFilesRequest\x1a(.kindling.v1.ReadCheckpointFilesResponse0\x01\x12\x61\n\x10VerifyCheckpoint\x12$.kindling.v1.VerifyCheckpointRequest\x1a%.kindling.v1.VerifyCheckpointResponse0\x01\x12_\n\x10GetStorageStatus\x12$.kindling.v1.GetStorageStatusRequest\x1a%.kindling.v1.GetStorageStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kindling/v1/storage.proto\x12\x0bkindling.v1\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\"p\n\x17ImportCheckpointRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nsource_uri\x18\x02 \x01(\t\x12\x14\n\x0c\x61llow_pickle\x18\x03 \x01(\x08\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x81\x01\n\x18ImportCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.ImportProgressH\x00\x12+\n\x08imported\x18\x02 \x01(\x0b\x32\x17.kindling.v1.CheckpointH\x00\x42\x07\n\x05\x65vent\"7\n\x15OpenCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"\xdd\x01\n\x16OpenCheckpointResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.kindling.v1.CheckpointOpenedH\x00\x12-\n\x07\x61rrived\x18\x02 \x01(\x0b\x32\x1a.kindling.v1.ChunksArrivedH\x00\x12)\n\x06loaded\x18\x03 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x12/\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1d.kindling.v1.CheckpointClosedH\x00\x42\x07\n\x05\x65vent\"\xae\x01\n\x10\x43heckpointOpened\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66iles_directory\x18\x03 \x01(\t\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kindling.v1.SharedMemoryHandle\x12\'\n\x06loaded\x18\x05 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"8\n\x12SharedMemoryHandle\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"Z\n\rChunksArrived\x12\x13\n\x0b\x66irst_chunk\x18\x01 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\r\x12\x1f\n\x04\x66rom\x18\x03 \x01(\x0e\x32\x11.kindling.v1.Tier\"\"\n\x10\x43heckpointClosed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"9\n\x15SetLeaseParkedRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06parked\x18\x02 \x01(\x08\"\x18\n\x16SetLeaseParkedResponse\"\xe4\x01\n\x19PrefetchCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nhead_bytes\x18\x02 \x01(\x04\x12\x18\n\x10\x62ytes_per_second\x18\x03 \x01(\x01\x12\x1a\n\x12unused_limit_bytes\x18\x04 \x01(\x04\x12\x18\n\x10give_way_digests\x18\x05 \x03(\t\x12\x17\n\x0fleader_revision\x18\x06 \x01(\x03\x12\x1b\n\x13give_way_keep_bytes\x18\x07 \x03(\x04\x12\x1d\n\x02to\x18\x08 \x01(\x0e\x32\x11.kindling.v1.Tier\"e\n\x1aPrefetchCheckpointResponse\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x1c.kindling.v1.PrefetchOutcome\x12\x18\n\x10prefetched_bytes\x18\x02 \x01(\x04\"b\n\x16\x45victCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x04keep\x18\x02 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x17\n\x0fleader_revision\x18\x03 \x01(\x03\"F\n\x17\x45victCheckpointResponse\x12\x15\n\rdropped_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\x02 \x01(\x04\"B\n\x17\x44\x65leteCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fleader_revision\x18\x02 \x01(\x03\"\x1a\n\x18\x44\x65leteCheckpointResponse\",\n\x1aReadCheckpointFilesRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x1bReadCheckpointFilesResponse\x12#\n\x04part\x18\x01 \x01(\x0b\x32\x15.kindling.v1.FilePart\"h\n\x17VerifyCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\x14\n\x0c\x63heck_remote\x18\x03 \x01(\x08\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x83\x01\n\x18VerifyCheckpointResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.kindling.v1.VerifyProgressH\x00\x12-\n\x08verified\x18\x02 \x01(\x0b\x32\x19.kindling.v1.VerifyReportH\x00\x42\x07\n\x05\x65vent\"2\n\x17GetStorageStatusRequest\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\"\xe2\x01\n\x18GetStorageStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12&\n\x05tiers\x18\x02 \x03(\x0b\x32\x17.kindling.v1.TierStatus\x12(\n\x06leases\x18\x03 \x03(\x0b\x32\x18.kindling.v1.LeaseStatus\x12-\n\x08prefetch\x18\x04 \x01(\x0b\x32\x1b.kindling.v1.PrefetchCounts\x12\x34\n\x0fprefetch_to_ssd\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.PrefetchCounts\"O\n\x0bLeaseStatus\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06parked\x18\x04 \x01(\x08*\xa8\x01\n\x0fPrefetchOutcome\x12 \n\x1cPREFETCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15PREFETCH_OUTCOME_DONE\x10\x01\x12\x1c\n\x18PREFETCH_OUTCOME_YIELDED\x10\x02\x12\x1c\n\x18PREFETCH_OUTCOME_NO_ROOM\x10\x03\x12\x1c\n\x18PREFETCH_OUTCOME_NO_COPY\x10\x04\x32\x81\x07\n\x0eStorageService\x12\x61\n\x10ImportCheckpoint\x12$.kindling.v1.ImportCheckpointRequest\x1a%.kindling.v1.ImportCheckpointResponse0\x01\x12[\n\x0eOpenCheckpoint\x12\".kindling.v1.OpenCheckpointRequest\x1a#.kindling.v1.OpenCheckpointResponse0\x01\x12Y\n\x0eSetLeaseParked\x12\".kindling.v1.SetLeaseParkedRequest\x1a#.kindling.v1.SetLeaseParkedResponse\x12\x65\n\x12PrefetchCheckpoint\x12&.kindling.v1.PrefetchCheckpointRequest\x1a\'.kindling.v1.PrefetchCheckpointResponse\x12\\\n\x0f\x45victCheckpoint\x12#.kindling.v1.EvictCheckpointRequest\x1a$.kindling.v1.EvictCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.kindling.v1.DeleteCheckpointRequest\x1a%.kindling.v1.DeleteCheckpointResponse\x12j\n\x13ReadCheckpointFiles\x12\'.kindling.v1.ReadCheckpointFilesRequest\x1a(.kindling.v1.ReadCheckpointFilesResponse0\x01\x12\x61\n\x10VerifyCheckpoint\x12$.kindling.v1.VerifyCheckpointRequest\x1a%.kindling.v1.VerifyCheckpointResponse0\x01\x12_\n\x10GetStorageStatus\x12$.kindling.v1.GetStorageStatusRequest\x1a%.kindling.v1.GetStorageStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREFETCHOUTCOME']._serialized_start=2333
-  _globals['_PREFETCHOUTCOME']._serialized_end=2501
+  _globals['_PREFETCHOUTCOME']._serialized_start=2418
+  _globals['_PREFETCHOUTCOME']._serialized_end=2586
   _globals['_IMPORTCHECKPOINTREQUEST']._serialized_start=124
   _globals['_IMPORTCHECKPOINTREQUEST']._serialized_end=236
   _globals['_IMPORTCHECKPOINTRESPONSE']._serialized_start=239
@@ -57,31 +57,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLEASEPARKEDRESPONSE']._serialized_start=1073
   _globals['_SETLEASEPARKEDRESPONSE']._serialized_end=1097
   _globals['_PREFETCHCHECKPOINTREQUEST']._serialized_start=1100
-  _globals['_PREFETCHCHECKPOINTREQUEST']._serialized_end=1297
-  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_start=1299
-  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_end=1400
-  _globals['_EVICTCHECKPOINTREQUEST']._serialized_start=1402
-  _globals['_EVICTCHECKPOINTREQUEST']._serialized_end=1500
-  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_start=1502
-  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_end=1572
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=1574
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=1640
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=1642
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=1668
-  _globals['_READCHECKPOINTFILESREQUEST']._serialized_start=1670
-  _globals['_READCHECKPOINTFILESREQUEST']._serialized_end=1714
-  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_start=1716
-  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_end=1782
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=1784
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=1888
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=1891
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=2022
-  _globals['_GETSTORAGESTATUSREQUEST']._serialized_start=2024
-  _globals['_GETSTORAGESTATUSREQUEST']._serialized_end=2074
-  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_start=2077
-  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_end=2249
-  _globals['_LEASESTATUS']._serialized_start=2251
-  _globals['_LEASESTATUS']._serialized_end=2330
-  _globals['_STORAGESERVICE']._serialized_start=2504
-  _globals['_STORAGESERVICE']._serialized_end=3401
+  _globals['_PREFETCHCHECKPOINTREQUEST']._serialized_end=1328
+  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_start=1330
+  _globals['_PREFETCHCHECKPOINTRESPONSE']._serialized_end=1431
+  _globals['_EVICTCHECKPOINTREQUEST']._serialized_start=1433
+  _globals['_EVICTCHECKPOINTREQUEST']._serialized_end=1531
+  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_start=1533
+  _globals['_EVICTCHECKPOINTRESPONSE']._serialized_end=1603
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=1605
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=1671
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=1673
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=1699
+  _globals['_READCHECKPOINTFILESREQUEST']._serialized_start=1701
+  _globals['_READCHECKPOINTFILESREQUEST']._serialized_end=1745
+  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_start=1747
+  _globals['_READCHECKPOINTFILESRESPONSE']._serialized_end=1813
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=1815
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=1919
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=1922
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=2053
+  _globals['_GETSTORAGESTATUSREQUEST']._serialized_start=2055
+  _globals['_GETSTORAGESTATUSREQUEST']._serialized_end=2105
+  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_start=2108
+  _globals['_GETSTORAGESTATUSRESPONSE']._serialized_end=2334
+  _globals['_LEASESTATUS']._serialized_start=2336
+  _globals['_LEASESTATUS']._serialized_end=2415
+  _globals['_STORAGESERVICE']._serialized_start=2589
+  _globals['_STORAGESERVICE']._serialized_end=3486
 # @@protoc_insertion_point(module_scope)

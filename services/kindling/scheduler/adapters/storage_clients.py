@@ -63,7 +63,7 @@ class GrpcStorages:
         return Dropped(response.dropped_bytes, response.pinned_bytes)
 
     async def prefetch(self, node: Node, promotion: Promotion) -> bool:
-        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        """Bring the head of a checkpoint to DRAM, or a copy to the SSD; returns whether all of it is there."""
         request = storage_pb2.PrefetchCheckpointRequest(
             digest=promotion.digest,
             head_bytes=promotion.head_bytes,
@@ -72,6 +72,7 @@ class GrpcStorages:
             give_way_digests=[one.digest for one in promotion.give_way],
             give_way_keep_bytes=[one.keep_bytes for one in promotion.give_way],
             leader_revision=self._revision,
+            to=tier_to_wire(promotion.to),
         )
         timeout = _PREFETCH_SECONDS + 2 * promotion.head_bytes / promotion.bytes_per_second
         with remote_errors(node.node_id):
@@ -122,7 +123,11 @@ class GrpcStorages:
         with remote_errors(node.node_id):
             response = await self._stub(node).GetStorageStatus(request, timeout=_STATUS_SECONDS)
         tiers = tuple(_contents(tier) for tier in response.tiers if tier_use_from_wire(tier))
-        return StorageStatus(tiers, _counts(response.prefetch) if response.HasField("prefetch") else None)
+        return StorageStatus(
+            tiers,
+            _counts(response.prefetch) if response.HasField("prefetch") else None,
+            _counts(response.prefetch_to_ssd) if response.HasField("prefetch_to_ssd") else None,
+        )
 
     def _stub(self, node: Node) -> "storage_pb2_grpc.StorageServiceAsyncStub":
         return storage_pb2_grpc.StorageServiceStub(self._channels.get(node.storage_address))

@@ -38,7 +38,7 @@ class GiveWay:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """Bring the first ``head_bytes`` of a checkpoint to a node's DRAM, within the bounds.
+    """Bring the first ``head_bytes`` of a checkpoint to a node's DRAM, or a whole copy to its SSD, within the bounds.
 
     What is in ``give_way`` may be dropped for it, the first first. ``stage`` pieces of it are there already."""
 
@@ -51,10 +51,11 @@ class Promotion:
     seconds_saved_per_byte: float
     stage: int = 0
     give_way: tuple[GiveWay, ...] = ()
+    to: Tier = Tier.DRAM
 
     @property
     def node_id(self) -> str:
-        """The node whose DRAM it is brought to."""
+        """The node that it is brought to."""
         return self.worker_id.rpartition("/")[0]
 
     @property
