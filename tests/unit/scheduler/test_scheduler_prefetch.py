@@ -26,6 +26,7 @@ from support import scheduler_views as views
 
 GB = views.GB
 PERIOD = 600.0
+HOUR, DAY = 3_600.0, 86_400.0
 MODEL = views.model("m", 8 * GB)
 LIMITS = PrefetchLimits(horizon_seconds=60.0, min_probability=0.3, bandwidth_share=0.25, dram_share=0.5)
 
@@ -119,7 +120,7 @@ def test_a_model_is_reviewed_in_time_for_its_next_call_without_being_asked_again
     assert all(later > earlier for earlier, later in pairwise(times))
 
 
-@pytest.mark.parametrize("case", ["drained", "loading", "busy", "not on its SSD", "instance", "parked", "small"])
+@pytest.mark.parametrize("case", ["drained", "loading", "busy", "instance", "parked", "small"])
 def test_nothing_is_promoted_where_it_would_not_help(case: str) -> None:
     view, planner = cluster(), prefetcher()
     model = views.model("m", GB // 2) if case == "small" else MODEL
@@ -134,8 +135,6 @@ def test_nothing_is_promoted_where_it_would_not_help(case: str) -> None:
     elif case == "busy":
         views.put(view, "o-1", other, "a/w0")
         view.grants.grant("g", "o-1", now)
-    elif case == "not on its SSD":
-        views.hold(view, "a", model, ssd=model.checkpoint.total_bytes - 1)
     elif case == "instance":
         views.add_node(view, node("b"))
         holding(view, model, node_id="b")
@@ -299,6 +298,24 @@ def test_an_evicted_or_deleted_model_is_left_alone() -> None:
     view.models.pop("m")
     assert planner.plan(view, now) == []
     assert planner.next_look() == math.inf
+
+
+def test_an_hour_of_the_day_that_has_calls_is_prepared_for() -> None:
+    view = cluster()
+    limits = PrefetchLimits(horizon_seconds=900.0, min_probability=0.3)
+    planner = Prefetcher(Arrivals(0.0), Assumptions(init_seconds=1.0), limits)
+    holding(view, MODEL)
+    for day in range(12):
+        planner.note(MODEL, day * DAY + 9 * HOUR + (day * 17 % 50) * 60)
+    nine = 12 * DAY + 9 * HOUR
+    times = []
+    while (look := planner.next_look()) < nine + HOUR:
+        for promotion in planner.plan(view, look):
+            times.append(look)
+            planner.ended(promotion, look, is_done=False)
+    today = [time for time in times if time > nine - DAY + HOUR]
+    assert today
+    assert min(today) >= nine - 900.0, "and no other hour"
 
 
 def test_a_plan_looks_at_a_bounded_number_of_models() -> None:

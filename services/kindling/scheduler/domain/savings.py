@@ -1,4 +1,4 @@
-"""What it saves a start that bytes of its checkpoint are in DRAM."""
+"""What it saves a start that bytes of its checkpoint are at a faster tier."""
 
 from kindling.scheduler.domain.estimate import Assumptions
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier, Worker
@@ -10,21 +10,20 @@ def useful_bytes(view: ClusterView, worker: Worker, checkpoint: Checkpoint, assu
     model is built and while a device gets its copy."""
     node, bandwidths = view.nodes[worker.node_id], view.experience.bandwidths
     init_seconds = view.experience.init_seconds(checkpoint, worker) or assumptions.init_seconds
-    copy_seconds = checkpoint.total_bytes * _seconds_per_byte_from_dram(view, node, worker)
+    copy_seconds = checkpoint.total_bytes * _seconds_per_byte(view, node, worker, Tier.DRAM)
     streamed_bytes = max(init_seconds, copy_seconds) * bandwidths.path(node, Tier.SSD, worker.device_tier)
     return max(0, checkpoint.total_bytes - int(streamed_bytes))
 
 
-def seconds_per_byte(view: ClusterView, worker: Worker, source: Tier) -> float:
-    """How much sooner a byte is at a worker's device if it is in DRAM, rather than at ``source`` of the worker's node;
-    0 or less if that is no faster."""
+def seconds_per_byte(view: ClusterView, worker: Worker, source: Tier, to: Tier = Tier.DRAM) -> float:
+    """How much sooner a byte is at a worker's device if it is at the tier ``to`` of the worker's node rather than at
+    ``source``; 0 or less if that is no faster."""
     node = view.nodes[worker.node_id]
-    from_source = 1 / view.experience.bandwidths.path(node, source, worker.device_tier)
-    return from_source - _seconds_per_byte_from_dram(view, node, worker)
+    return _seconds_per_byte(view, node, worker, source) - _seconds_per_byte(view, node, worker, to)
 
 
-def _seconds_per_byte_from_dram(view: ClusterView, node: Node, worker: Worker) -> float:
-    """What a byte in DRAM still takes to the device: nothing where that computes on DRAM."""
-    if worker.device_tier is Tier.DRAM:
+def _seconds_per_byte(view: ClusterView, node: Node, worker: Worker, tier: Tier) -> float:
+    """What a byte at a tier takes to the device: nothing if that computes on the tier."""
+    if tier <= worker.device_tier:
         return 0.0
-    return 1 / view.experience.bandwidths.path(node, Tier.DRAM, worker.device_tier)
+    return 1 / view.experience.bandwidths.path(node, tier, worker.device_tier)
