@@ -235,7 +235,10 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         self.introduced.set()
         tier = cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=100, used_bytes=40)
         counts = cluster_pb2.PrefetchCounts(prefetched_bytes=9, hits=3, hit_bytes=5, misses=1, wasted_bytes=4)
-        return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier], prefetch=counts)
+        copies = cluster_pb2.PrefetchCounts(prefetched_bytes=7, hits=2)
+        return storage_pb2.GetStorageStatusResponse(
+            node_id=self.node_id, tiers=[tier], prefetch=counts, prefetch_to_ssd=copies
+        )
 
 
 def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoint:
