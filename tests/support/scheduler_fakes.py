@@ -22,8 +22,6 @@ from kindling.v1 import (
     storage_pb2_grpc,
 )
 
-TTL_SECONDS = 2.0
-
 
 @dataclass
 class FakeInstance:
@@ -246,7 +244,9 @@ def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoin
 
 
 @asynccontextmanager
-async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> AsyncIterator[FakeWorker]:
+async def served_worker(
+    etcd: EtcdClient, prefix: str, worker: FakeWorker, lease_seconds: float
+) -> AsyncIterator[FakeWorker]:
     """Serve a worker on a port of its own and register it; leaving does both no more."""
     server = RpcServer("127.0.0.1:0", grace_seconds=0)
     server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, worker, "kindling.v1.InferenceService")
@@ -262,12 +262,14 @@ async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> As
             memory_bytes=worker.memory_bytes,
         )
         key = worker_key(prefix, worker.worker_id)
-        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), lease_seconds))
         yield worker
 
 
 @asynccontextmanager
-async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) -> AsyncIterator[FakeStorage]:
+async def served_storage(
+    etcd: EtcdClient, prefix: str, storage: FakeStorage, lease_seconds: float
+) -> AsyncIterator[FakeStorage]:
     """Serve a storage manager on a port of its own and register its node."""
     server = RpcServer("127.0.0.1:0", grace_seconds=0)
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, storage, "kindling.v1.StorageService")
@@ -276,5 +278,5 @@ async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) ->
         tiers = [cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=storage.dram_bytes)]
         record = state_pb2.NodeRecord(node_id=storage.node_id, storage_address=server.address, tiers=tiers)
         key = node_key(prefix, storage.node_id)
-        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), lease_seconds))
         yield storage

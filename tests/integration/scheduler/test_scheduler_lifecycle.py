@@ -8,6 +8,8 @@ from kindling.platform.errors import UnavailableError
 from kindling.v1 import cluster_pb2
 from support.scheduler_cluster import Cluster
 
+LEASE_SECONDS = 2.0  # some of these tests wait for the end of one
+
 READY = cluster_pb2.INSTANCE_STATE_READY
 STARTING = cluster_pb2.INSTANCE_STATE_STARTING
 STOPPING = cluster_pb2.INSTANCE_STATE_STOPPING
