@@ -128,17 +128,19 @@ def predict(
     rate: Annotated[float, typer.Option(help="Requests per second over all models.")] = 1.0,
     duration: Annotated[float, typer.Option(help="Seconds of requests.")] = 90.0,
     cv: Annotated[float, typer.Option(help="Coefficient of variation of the gaps between a model's requests.")] = 4.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the requests.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the requests; with --seeds, the first one.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many workloads are drawn, each with the next seed.")] = 1,
 ) -> None:
-    """Measure how well the simulator foretells startup times: the same requests in a real cluster and simulated.
+    """Measure how well startup times are foretold: by the simulator, from the same requests, and by the scheduler.
 
-    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes about two
-    minutes.
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes two to
+    three minutes for each seed.
     """
     from kindling.bench.predict.command import run
     from kindling.bench.predict.options import PredictOptions
 
-    run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seed=seed), json)
+    drawn = tuple(range(seed, seed + seeds))
+    run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seeds=drawn), json)
 
 
 def slow_node(data_dir: Path, node: Node) -> AbstractAsyncContextManager[LocalCluster]:

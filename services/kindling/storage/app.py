@@ -45,6 +45,7 @@ from kindling.storage.read_files import ReadFiles
 from kindling.storage.servicer import StorageServicer, UseCases
 from kindling.storage.settings import StorageSettings
 from kindling.storage.status import GetStatus
+from kindling.storage.tier_metrics import watch_tiers
 from kindling.storage.tiers import Tiers
 from kindling.storage.verify_checkpoint import VerifyCheckpoint
 from kindling.v1 import storage_pb2_grpc
@@ -208,6 +209,7 @@ def _build_node(
         copies=PrefetchCopy(tiers, opens, publisher, clock),
     )
     watch_prefetches({Tier.DRAM: tiers.pool.tally, Tier.SSD: tiers.ledger.tally})
+    watch_tiers(tiers.snapshots)
     measures = MeasureLinks(tiers, opens, publisher, probe, clock, settings.read_threads) if probe else None
     look_after = LookAfter(tiers, publisher, use_cases.verifies, measures, verify_found=settings.verify_at_start)
     return StorageNode(tiers, use_cases, publisher, look_after, registry, _build_server(settings, use_cases))

@@ -8,8 +8,6 @@ from kindling.platform.errors import UnavailableError
 from kindling.v1 import cluster_pb2
 from support.scheduler_cluster import Cluster
 
-LEASE_SECONDS = 2.0  # some of these tests wait for the end of one
-
 READY = cluster_pb2.INSTANCE_STATE_READY
 STARTING = cluster_pb2.INSTANCE_STATE_STARTING
 STOPPING = cluster_pb2.INSTANCE_STATE_STOPPING
@@ -172,7 +170,7 @@ async def test_instances_of_a_worker_that_never_comes_back_are_forgotten(cluster
     client = await cluster.start_scheduler()
     assert len((await client.status()).instances) == 1
 
-    cluster.clock.advance(3)
+    cluster.clock.advance(cluster.lease_seconds + 1)
 
     await cluster.until_keys("instances", lambda names: not names)
 

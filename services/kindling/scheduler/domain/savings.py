@@ -9,7 +9,7 @@ def useful_bytes(view: ClusterView, worker: Worker, checkpoint: Checkpoint, assu
     """How much of a checkpoint, from its head, is of use in DRAM: the rest streams in from the SSD anyway while the
     model is built and while a device gets its copy."""
     node, bandwidths = view.nodes[worker.node_id], view.experience.bandwidths
-    init_seconds = view.experience.init_seconds(checkpoint, worker) or assumptions.init_seconds
+    init_seconds = view.experience.init_seconds(checkpoint, worker, Tier.SSD) or assumptions.init_seconds
     copy_seconds = checkpoint.total_bytes * _seconds_per_byte(view, node, worker, Tier.DRAM)
     streamed_bytes = max(init_seconds, copy_seconds) * bandwidths.path(node, Tier.SSD, worker.device_tier)
     return max(0, checkpoint.total_bytes - int(streamed_bytes))
