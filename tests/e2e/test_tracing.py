@@ -1,4 +1,4 @@
-"""One cold request is one tree of spans through all four services, nothing orphaned."""
+"""One cold request is one tree of spans through all four services, with its log lines, and metrics that point at it."""
 
 from pathlib import Path
 
@@ -30,6 +30,12 @@ async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
         spans = received.trace(TRACE_ID)
     assert {span.service for span in spans} == SERVICES
     assert _orphans(spans) == []
+    assert ("kindling-scheduler", "instance_started", TRACE_ID) in {
+        (line.service, line.body, line.trace_id) for line in received.lines
+    }
+    assert {"kindling-gateway", "kindling-scheduler", "kindling-storage"} <= {line.service for line in received.lines}
+    assert received.metrics["gen_ai.server.time_to_first_token"][0]["gen_ai.request.model"] == "traced"
+    assert TRACE_ID in received.exemplars
 
 
 def _one_request(options, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""An OTLP receiver in the test's own process: keeps every span that a service exports."""
+"""An OTLP receiver in the test's own process: keeps every span, log record and metric that a service exports."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
@@ -19,13 +20,29 @@ class Span:
     parent_id: str
     service: str
     name: str
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A log record."""
+
+    service: str
+    body: str
+    trace_id: str
 
 
 @dataclass
 class Received:
-    """Every span so far; ``changed`` is notified at each export."""
+    """Every span, log record and metric so far; ``changed`` is notified at each export of spans.
+
+    ``metrics`` are the points that each metric had last, by its name, and ``exemplars`` the traces that they point at.
+    """
 
     spans: list[Span] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    metrics: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    exemplars: set[str] = field(default_factory=set)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def trace(self, trace_id: str) -> list[Span]:
@@ -50,17 +67,44 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, received: Received) -> None:
+        self._received = received
+
     async def Export(self, request, context):
+        for resource in request.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    points = getattr(metric, metric.WhichOneof("data")).data_points
+                    self._received.metrics[metric.name] = [_strings(point.attributes) for point in points]
+                    self._received.exemplars |= {one.trace_id.hex() for point in points for one in point.exemplars}
         return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
+    def __init__(self, received: Received) -> None:
+        self._received = received
+
+    async def Export(self, request, context):
+        for resource in request.resource_logs:
+            service = _strings(resource.resource.attributes)["service.name"]
+            for scope in resource.scope_logs:
+                for record in scope.log_records:
+                    self._received.lines.append(Line(service, record.body.string_value, record.trace_id.hex()))
+        return logs_service_pb2.ExportLogsServiceResponse()
+
+
+def _strings(attributes) -> dict[str, str]:
+    return {item.key: item.value.string_value for item in attributes}
 
 
 def _spans(request):
     for resource in request.resource_spans:
-        attributes = {item.key: item.value.string_value for item in resource.resource.attributes}
+        attributes = _strings(resource.resource.attributes)
         for scope in resource.scope_spans:
             for span in scope.spans:
                 ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-                yield Span(*ids, attributes["service.name"], span.name)
+                links = tuple(link.trace_id.hex() for link in span.links)
+                yield Span(*ids, attributes["service.name"], span.name, links)
 
 
 @asynccontextmanager
@@ -69,7 +113,8 @@ async def otlp_receiver() -> AsyncIterator[tuple[str, Received]]:
     received = Received()
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(received), server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(received), server)
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(received), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -1,8 +1,10 @@
 """`kindling bench`: what Kindling itself costs, measured on this machine."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -26,6 +28,18 @@ def gateway(
     from kindling.bench.gateway import run
 
     raise typer.Exit(run(_fake_cluster, json))
+
+
+@app.command()
+def trace(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 10,
+    tokens: Annotated[int, typer.Option(min=100, help="Tokens that a worker streams in a round.")] = 2000,
+) -> None:
+    """Measure what tracing costs a worker per decode step, spans kept and exported."""
+    from kindling.bench.trace import TraceOptions, run
+
+    raise typer.Exit(run(_fake_cluster, TraceOptions(rounds, tokens), json))
 
 
 @app.command()
@@ -128,17 +142,19 @@ def predict(
     rate: Annotated[float, typer.Option(help="Requests per second over all models.")] = 1.0,
     duration: Annotated[float, typer.Option(help="Seconds of requests.")] = 90.0,
     cv: Annotated[float, typer.Option(help="Coefficient of variation of the gaps between a model's requests.")] = 4.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the requests.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the requests; with --seeds, the first one.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many workloads are drawn, each with the next seed.")] = 1,
 ) -> None:
-    """Measure how well the simulator foretells startup times: the same requests in a real cluster and simulated.
+    """Measure how well startup times are foretold: by the simulator, from the same requests, and by the scheduler.
 
-    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes about two
-    minutes.
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes two to
+    three minutes for each seed.
     """
     from kindling.bench.predict.command import run
     from kindling.bench.predict.options import PredictOptions
 
-    run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seed=seed), json)
+    drawn = tuple(range(seed, seed + seeds))
+    run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seeds=drawn), json)
 
 
 def slow_node(data_dir: Path, node: Node) -> AbstractAsyncContextManager[LocalCluster]:
@@ -181,7 +197,9 @@ def two_workers(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
     return local_cluster(options)
 
 
-def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
+def _fake_cluster(
+    data_dir: Path, env: Mapping[str, str] = MappingProxyType({})
+) -> AbstractAsyncContextManager[LocalCluster]:
     http_port, grpc_port = free_ports(2)
     options = ClusterOptions(
         data_dir=data_dir,
@@ -190,5 +208,6 @@ def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
         engine=EngineKind.FAKE,
         dram_pool_bytes=64 * 2**20,
         log_level="WARNING",
+        extra_env=tuple(env.items()),
     )
     return local_cluster(options)

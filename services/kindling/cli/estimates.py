@@ -61,17 +61,19 @@ def _qualities(estimates: cluster_pb2.Estimates) -> RenderableType:
 
 
 def _links(estimates: cluster_pb2.Estimates) -> Table:
-    shown = table("node", "tier", "measured", "expected", "loads")
+    shown = table("node", "tier", "measured", "expected", "besides", "loads")
     for one in estimates.links:
         measured, expected = format_rate(one.measured_bytes_per_second), format_rate(one.bytes_per_second)
-        shown.add_row(escape(one.node_id), tier_name(one.tier), measured, expected, str(one.loads))
+        besides = format_seconds(one.latency_seconds)
+        shown.add_row(escape(one.node_id), tier_name(one.tier), measured, expected, besides, str(one.loads))
     return shown
 
 
 def _inits(estimates: cluster_pb2.Estimates) -> Table:
-    shown = table("checkpoint", "device", "init expected", "starts")
+    shown = table("checkpoint", "device", "weights are", "init expected", "starts")
     for one in estimates.inits:
-        shown.add_row(_short(one.digest), escape(one.device_kind), format_seconds(one.seconds), str(one.starts))
+        weights, seconds = "read meanwhile" if one.while_reading else "there", format_seconds(one.seconds)
+        shown.add_row(_short(one.digest), escape(one.device_kind), weights, seconds, str(one.starts))
     return shown
 
 

@@ -43,7 +43,8 @@ def simulate(
     concurrency: Annotated[int, typer.Option(min=1, help="Generations at once in an instance.")] = 8,
     price: Annotated[float, typer.Option(min=0, help="Dollars per device and hour.")] = 2.0,
     suite: Annotated[
-        Suite | None, typer.Option(help="ServerlessLLM's evaluation; heeds --rate, --duration, --seeds and --price.")
+        Suite | None,
+        typer.Option(help="ServerlessLLM's evaluation; heeds --rate, --duration, --concurrency, --seeds, --price."),
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write tables and pictures there.")] = None,
@@ -55,7 +56,9 @@ def simulate(
     output = Output(json, report)
     if suite is Suite.PAPER:
         given = {name: value for name, value in (("rate", rate), ("duration_seconds", duration)) if value}
-        reproduce(PaperOptions(seeds=seeds, **given), price, _say, report_console(), output)
+        reproduce(
+            PaperOptions(concurrency_target=concurrency, seeds=seeds, **given), price, _say, report_console(), output
+        )
         return
     options = SimulateOptions(
         policies=tuple(_named(PolicyName, policies, "--policies")),

@@ -13,6 +13,9 @@ from kindling.platform.etcd.binary import find_etcd_binary
 
 _SOURCE_ROOT = str(Path(__file__).parents[2])
 
+# What `kindling trace` shows, without a collector.
+_TRACED = {"KINDLING_TRACE_RING_SPANS": "2048"}
+
 
 class Topology:
     """Names, addresses and environments of the processes; ports are chosen once, so that restarts keep them."""
@@ -97,7 +100,7 @@ class Topology:
         }
         prefix = f"KINDLING_{role.name}_"
         ours = {prefix + key: value for key, value in (shared | dict(settings)).items()}
-        env = os.environ | {"PYTHONPATH": _python_path()} | ours | dict(self._options.extra_env)
+        env = _TRACED | os.environ | {"PYTHONPATH": _python_path()} | ours | dict(self._options.extra_env)
         return Child(name, role, [sys.executable, "-m", f"kindling.{role.value}"], env, self.layout.fresh_log(name))
 
 

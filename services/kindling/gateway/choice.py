@@ -79,7 +79,9 @@ class Choice:
         rest = self._text.flush()
         if rest or self._token_ids:
             yield self._delta(rest)
-        yield ChoiceEnded(self._index, FinishReason.STOP if self._text.stopped else self._reason)
+        reason = FinishReason.STOP if self._text.stopped else self._reason
+        self._meter.finished(reason)
+        yield ChoiceEnded(self._index, reason)
 
     def _event_of(self, step: Step) -> Waiting | Delta | ChoiceMoved | None:
         if isinstance(step, TokenBatch):

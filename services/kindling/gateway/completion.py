@@ -57,8 +57,8 @@ class Completions:
             async with aclosing(merged([choice.run() for choice in choices], self._background)) as events:
                 async for event in events:
                     yield event
-            start = max((choice.start for choice in choices), key=lambda kind: kind.value, default=StartKind.UNKNOWN)
-            yield Completed(meter.prompt_tokens, meter.completion_tokens, meter.first_token_seconds, start)
+        start = max((choice.start for choice in choices), key=lambda kind: kind.value, default=StartKind.UNKNOWN)
+        yield Completed(meter.prompt_tokens, meter.completion_tokens, meter.first_token_seconds, start)
 
     async def _prepare(self, request: CompletionRequest, model: ModelInfo) -> _Prompts:
         tokenizer = await self._tokenizers.get(model)

@@ -7,8 +7,11 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from kindling.gateway.domain.api_keys import ApiKeys
-from kindling.gateway.servicer import Context, require_key
-from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
+from kindling.gateway.servicer import Context, require_key, require_operator
+from kindling.platform.errors import NotFoundError
+from kindling.platform.rpc.spans import in_order, kept_spans, trace_unknown
+from kindling.platform.telemetry import process_spans
+from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc, tenant_pb2, tenant_pb2_grpc
 
 T = TypeVar("T")
 # For callers that gave no deadline of their own.
@@ -37,9 +40,13 @@ class _Forwarder:
         self._api_keys = api_keys
 
     async def _forward(self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]]) -> T:
-        require_key(self._api_keys, context)
+        self._check(context)
         left = _time_left(context)
         return await self._leader.unary(lambda channel: call(channel, left))
+
+    def _check(self, context: Context) -> None:
+        """Let in who has a key."""
+        require_key(self._api_keys, context)
 
     def _follow(
         self,
@@ -170,6 +177,50 @@ class ClusterForwarder(_Forwarder, cluster_pb2_grpc.ClusterServiceServicer):
         """Forward."""
         return await self._forward(context, lambda channel, left: _cluster(channel).UndrainNode(request, timeout=left))
 
+    async def GetTrace(  # noqa: N802
+        self, request: cluster_pb2.GetTraceRequest, context: Context
+    ) -> cluster_pb2.GetTraceResponse:
+        """Forward by the trace's id, which the gateway knows of its answers, and add what it keeps itself."""
+        own = kept_spans(process_spans(), request.request_id)
+        wanted = cluster_pb2.GetTraceRequest(request_id=own.trace_id or request.request_id)
+        try:
+            answer: cluster_pb2.GetTraceResponse = await self._forward(
+                context, lambda channel, left: _cluster(channel).GetTrace(wanted, timeout=left)
+            )
+        except NotFoundError:
+            if not own.spans:
+                raise trace_unknown(request.request_id) from None
+            answer = cluster_pb2.GetTraceResponse()
+        spans = in_order([*own.spans, *answer.spans])
+        return cluster_pb2.GetTraceResponse(
+            trace_id=own.trace_id or answer.trace_id, spans=spans, unreachable=answer.unreachable
+        )
+
+
+class TenantForwarder(_Forwarder, tenant_pb2_grpc.TenantServiceServicer):
+    """Serves ``kindling.v1.TenantService`` to those whose key is no tenant's: nobody raises their own quotas."""
+
+    def _check(self, context: Context) -> None:
+        require_operator(self._api_keys, context)
+
+    async def SetTenant(  # noqa: N802
+        self, request: tenant_pb2.SetTenantRequest, context: Context
+    ) -> tenant_pb2.SetTenantResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).SetTenant(request, timeout=left))
+
+    async def ListTenants(  # noqa: N802
+        self, request: tenant_pb2.ListTenantsRequest, context: Context
+    ) -> tenant_pb2.ListTenantsResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).ListTenants(request, timeout=left))
+
+    async def RemoveTenant(  # noqa: N802
+        self, request: tenant_pb2.RemoveTenantRequest, context: Context
+    ) -> tenant_pb2.RemoveTenantResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).RemoveTenant(request, timeout=left))
+
 
 def _models(channel: grpc.aio.Channel) -> Any:
     return model_pb2_grpc.ModelServiceStub(channel)
@@ -177,6 +228,10 @@ def _models(channel: grpc.aio.Channel) -> Any:
 
 def _cluster(channel: grpc.aio.Channel) -> Any:
     return cluster_pb2_grpc.ClusterServiceStub(channel)
+
+
+def _tenants(channel: grpc.aio.Channel) -> Any:
+    return tenant_pb2_grpc.TenantServiceStub(channel)
 
 
 def _time_left(context: Context) -> float:

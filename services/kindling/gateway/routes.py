@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 
 import orjson
+from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -91,7 +92,9 @@ def build_http_app(api: OpenAIApi, api_keys: ApiKeys) -> Starlette:
 
 
 def _head(prefix: str, request: CompletionRequest) -> AnswerHead:
-    return AnswerHead(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), request.model)
+    answer_id = f"{prefix}-{uuid.uuid4().hex}"
+    trace.get_current_span().set_attribute("gen_ai.response.id", answer_id)
+    return AnswerHead(answer_id, int(time.time()), request.model)
 
 
 def _model(model: ModelInfo) -> dict[str, object]:

@@ -1,35 +1,65 @@
-"""The gateway's metrics, named by OpenTelemetry's GenAI conventions where they have a name."""
+"""The gateway's metrics and spans of answers, by OpenTelemetry's GenAI conventions where they have a name for it."""
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from opentelemetry import metrics, trace
 
-from kindling.gateway.domain.events import Moved
+from kindling.gateway.domain.events import FinishReason, Moved
 from kindling.platform.errors import KindlingError
 
-_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0]
+_REQUEST_SECONDS: Final = [0.01 * 2**doublings for doublings in range(14)]
+_FIRST_TOKEN_SECONDS: Final = [
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+]
+_COLD_SECONDS: Final = [20.0, 40.0, 80.0, 160.0]
+"""Beyond the conventions' buckets: first tokens that wait for a checkpoint of tens of GB."""
+_PER_TOKEN_SECONDS: Final = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5]
+_TOKENS: Final = [4.0**power for power in range(14)]
+_PROVIDER: Final = {"gen_ai.provider.name": "kindling"}
 _meter = metrics.get_meter(__name__)
+_tracer = trace.get_tracer(__name__)
 _duration = _meter.create_histogram(
     "gen_ai.server.request.duration",
     unit="s",
     description="Time from a request's arrival to the end of its answer.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    explicit_bucket_boundaries_advisory=_REQUEST_SECONDS,
 )
 _first_token = _meter.create_histogram(
     "gen_ai.server.time_to_first_token",
     unit="s",
     description="Time from a request's arrival to its first token.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    explicit_bucket_boundaries_advisory=_FIRST_TOKEN_SECONDS + _COLD_SECONDS,
 )
 _per_token = _meter.create_histogram(
     "gen_ai.server.time_per_output_token",
     unit="s",
     description="Mean time per token after the first one, by request.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    explicit_bucket_boundaries_advisory=_PER_TOKEN_SECONDS,
 )
 _tokens = _meter.create_counter("kindling.gateway.tokens", unit="{token}", description="Tokens in and out.")
+_usage = _meter.create_histogram(
+    "gen_ai.client.token.usage",
+    unit="{token}",
+    description="Tokens of a request, in and out.",
+    explicit_bucket_boundaries_advisory=_TOKENS,
+)
 _active = _meter.create_up_down_counter(
     "kindling.gateway.active_requests", unit="{request}", description="Requests that are being answered."
 )
@@ -56,9 +86,10 @@ def note_move(generation_id: str, move: Moved) -> None:
 
 
 class RequestMeter:
-    """Measures one request between ``with``'s begin and end, and describes it on the current span.
+    """Measures one request between ``with``'s begin and end, and describes it in a span called ``chat MODEL``.
 
     Tokens of all its choices count together. The tenant is told on the span alone: anybody can name any number of them.
+    The span is never made the current one, since an answer may be ended from another context than it began in.
     """
 
     def __init__(self, operation: str, model: str, tenant: str = "") -> None:
@@ -67,8 +98,11 @@ class RequestMeter:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._last_token_at = self.started_at
-        self._tenant = tenant
-        self._attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
+        self._finish_reasons: list[str] = []
+        self._attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, **_PROVIDER}
+        self._span = _tracer.start_span(
+            f"{operation} {model}", attributes={**self._attributes, "kindling.tenant": tenant}
+        )
 
     @property
     def first_token_seconds(self) -> float:
@@ -78,12 +112,17 @@ class RequestMeter:
     def tokens(self, count: int) -> None:
         """Count tokens that have just come."""
         self._last_token_at = time.monotonic()
-        self.first_token_at = self.first_token_at or self._last_token_at
+        if self.first_token_at is None:
+            self.first_token_at = self._last_token_at
+            self._span.add_event("first_token")
         self.completion_tokens += count
+
+    def finished(self, reason: FinishReason) -> None:
+        """Note why a choice ended."""
+        self._finish_reasons.append(reason.value)
 
     def __enter__(self) -> Self:
         _active.add(1, self._attributes)
-        trace.get_current_span().set_attributes({**self._attributes, "kindling.tenant": self._tenant})
         return self
 
     def __exit__(
@@ -95,12 +134,25 @@ class RequestMeter:
             outcome["error.type"] = error.reason if isinstance(error, KindlingError) else type(error).__name__
         _duration.record(time.monotonic() - self.started_at, outcome)
         self._record_tokens()
-        usage = {"gen_ai.usage.input_tokens": self.prompt_tokens, "gen_ai.usage.output_tokens": self.completion_tokens}
-        trace.get_current_span().set_attributes(usage)
+        self._end_span(outcome.get("error.type", ""))
+
+    def _end_span(self, error_type: str) -> None:
+        self._span.set_attributes(
+            {
+                "gen_ai.usage.input_tokens": self.prompt_tokens,
+                "gen_ai.usage.output_tokens": self.completion_tokens,
+                "gen_ai.response.finish_reasons": self._finish_reasons,
+            }
+        )
+        if error_type:
+            self._span.set_attribute("error.type", error_type)
+            self._span.set_status(trace.StatusCode.ERROR, error_type)
+        self._span.end()
 
     def _record_tokens(self) -> None:
-        _tokens.add(self.prompt_tokens, {**self._attributes, "gen_ai.token.type": "input"})
-        _tokens.add(self.completion_tokens, {**self._attributes, "gen_ai.token.type": "output"})
+        for kind, count in (("input", self.prompt_tokens), ("output", self.completion_tokens)):
+            _tokens.add(count, {**self._attributes, "gen_ai.token.type": kind})
+            _usage.record(count, {**self._attributes, "gen_ai.token.type": kind})
         if self.first_token_at is None:
             return
         _first_token.record(self.first_token_at - self.started_at, self._attributes)

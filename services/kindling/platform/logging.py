@@ -9,6 +9,8 @@ from opentelemetry import trace
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from kindling.platform.log_export import export_line
+
 
 def configure_logging(service: str, level: str = "INFO") -> None:
     """Make every later log line of this process a JSON object that names ``service``."""
@@ -22,6 +24,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
             _add_trace_ids,
             # Without the frames' locals: they are long, and some are secrets.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            export_line,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

@@ -5,7 +5,7 @@ import secrets
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import configured_etcd
+from kindling.platform.etcd import reachable_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import ChannelPool
@@ -25,8 +25,10 @@ from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
 from kindling.scheduler.storage_ports import Storages
+from kindling.scheduler.tenant_metrics import watch_tenants
+from kindling.scheduler.tenant_servicer import TenantServicer
 from kindling.scheduler.term import Term
-from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc
+from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc, tenant_pb2_grpc
 
 log = get_logger(__name__)
 _SUFFIX_BYTES = 3
@@ -36,13 +38,14 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     """Serve until shutdown is requested: as the leader, or as a standby that points at it."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        etcd = await stack.enter_async_context(configured_etcd(settings))
+        etcd = await stack.enter_async_context(reachable_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
         workers = await stack.enter_async_context(ChannelPool(retry=False))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
         server = _server(settings)
         seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
-        _add_servicers(server, seat, storages, settings)
+        _add_servicers(server, seat, storages, settings, workers)
+        watch_tenants(lambda: seat.present_term)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
                 etcd, settings.etcd_prefix, settings.lease_ttl_seconds, settings.scheduler_id, server.address, clock
@@ -75,7 +78,9 @@ def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storag
     return Prefetching(prefetcher, planner.view, storages, clock)
 
 
-def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings) -> None:
+def _add_servicers(
+    server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings, channels: ChannelPool
+) -> None:
     server.add(
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
         SchedulerServicer(seat),
@@ -88,6 +93,7 @@ def _add_servicers(server: RpcServer, seat: Seat, storages: GrpcStorages, settin
     )
     server.add(
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
-        ClusterServicer(seat, storages, settings.status_timeout_seconds),
+        ClusterServicer(seat, storages, settings.status_timeout_seconds, channels),
         "kindling.v1.ClusterService",
     )
+    server.add(tenant_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(seat), "kindling.v1.TenantService")

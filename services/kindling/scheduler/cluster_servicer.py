@@ -6,6 +6,9 @@ from typing import Any
 
 import grpc
 
+from kindling.platform.rpc.channel import ChannelPool
+from kindling.platform.rpc.spans import gather_spans, in_order, kept_spans, trace_unknown
+from kindling.platform.telemetry import process_spans
 from kindling.scheduler.drain_node import drain_node, undrain_node
 from kindling.scheduler.estimates import learned_estimates
 from kindling.scheduler.estimates_wire import estimates_to_wire
@@ -23,10 +26,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """Tells what the cluster does, and moves what runs, while this scheduler leads."""
 
-    def __init__(self, seat: Seat, storages: Storages, timeout_seconds: float) -> None:
+    def __init__(self, seat: Seat, storages: Storages, timeout_seconds: float, channels: ChannelPool) -> None:
         self._seat = seat
         self._storages = storages
         self._timeout_seconds = timeout_seconds
+        self._channels = channels
 
     async def GetClusterStatus(
         self, request: cluster_pb2.GetClusterStatusRequest, _context: Context
@@ -68,6 +72,17 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         """Let a node serve again."""
         await undrain_node(await self._seat.term(), request.node_id)
         return cluster_pb2.UndrainNodeResponse()
+
+    async def GetTrace(self, request: cluster_pb2.GetTraceRequest, _context: Context) -> cluster_pb2.GetTraceResponse:
+        """Return what this process, the storage managers and the workers keep of a request."""
+        view, kept = (await self._seat.term()).view, kept_spans(process_spans(), request.request_id)
+        peers = {f"storage of {node.node_id}": node.storage_address for node in view.nodes.values()}
+        peers |= {f"worker {worker.worker_id}": worker.address for worker in view.workers.values()}
+        trace_id = kept.trace_id or request.request_id
+        spans, unreachable = await gather_spans(self._channels, peers, trace_id)
+        if not (found := in_order([*kept.spans, *spans])):
+            raise trace_unknown(request.request_id)
+        return cluster_pb2.GetTraceResponse(trace_id=trace_id, spans=found, unreachable=unreachable)
 
 
 def _status(status: ClusterStatus) -> cluster_pb2.GetClusterStatusResponse:

@@ -6,9 +6,14 @@ from opentelemetry.util.types import Attributes
 _error = metrics.get_meter(__name__).create_histogram(
     "kindling.estimate.error", unit="1", description="Estimated over actual seconds, less one, without its sign"
 )
+_seconds = metrics.get_meter(__name__).create_histogram(
+    "kindling.estimate.duration", unit="s", description="Seconds as estimated, and as they turned out"
+)
 
 
 def record_estimate_error(estimated_seconds: float, actual_seconds: float, attributes: Attributes) -> None:
     """Compare an estimate with its outcome; one that took no time tells nothing."""
+    for side, seconds in (("estimated", estimated_seconds), ("actual", actual_seconds)):
+        _seconds.record(seconds, {**(attributes or {}), "side": side})
     if actual_seconds > 0:
         _error.record(abs(estimated_seconds / actual_seconds - 1.0), attributes)

@@ -35,6 +35,7 @@ def _quality(one: Quality) -> cluster_pb2.EstimateQuality:
         median_error=one.median_error,
         p90_error=one.p90_error,
         histogram=[cluster_pb2.ErrorBucket(upper_bound=bound, count=count) for bound, count in buckets],
+        errors=one.errors,
         **{"from": tier_to_wire(one.source)},
     )
 
@@ -46,12 +47,17 @@ def _link(one: LearnedLink) -> cluster_pb2.LinkEstimate:
         measured_bytes_per_second=one.measured_bytes_per_second,
         bytes_per_second=one.bytes_per_second,
         loads=one.loads,
+        latency_seconds=one.latency_seconds,
     )
 
 
 def _init(one: LearnedBuild) -> cluster_pb2.InitEstimate:
     return cluster_pb2.InitEstimate(
-        digest=one.digest, device_kind=one.device_kind, seconds=one.seconds, starts=one.starts
+        digest=one.digest,
+        device_kind=one.device_kind,
+        seconds=one.seconds,
+        starts=one.starts,
+        while_reading=one.while_reading,
     )
 
 

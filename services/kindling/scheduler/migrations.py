@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from opentelemetry import metrics
+
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
@@ -29,6 +31,12 @@ from kindling.scheduler.starts import Starts
 from kindling.scheduler.stops import Stops
 
 log = get_logger(__name__)
+_migrations = metrics.get_meter(__name__).create_counter(
+    "kindling.migrations", unit="{migration}", description="Instances whose generations were moved, or could not be."
+)
+_moved = metrics.get_meter(__name__).create_counter(
+    "kindling.migration.generations", unit="{generation}", description="Generations that were handed over."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,7 @@ class Migrations:
             self._tell(one, stayed=one.status.stayed + 1)
             return
         now = self._clock.now()
+        _moved.add(1)
         self._view.grants.move(event.generation_id, one.source.instance_id, one.target.instance_id, now)
         self._tell(one, moved=one.status.moved + 1)
 
@@ -201,11 +210,13 @@ class Migrations:
         self._tell(one, stage=MigrationStage.STOPPING)
         await self._stops.begin(stop, self._worker_of(one.source.worker_id))
         log.info("migration_done", source=source_id, target=one.target.instance_id, moved=one.status.moved)
+        _migrations.add(1, {"outcome": "done"})
         self._leave(one)
         self._tell(one, stage=MigrationStage.DONE)
 
     async def _fall_back(self, one: MigrationUnderWay, error: KindlingError) -> None:
         """Have the source serve again, with what it still has."""
+        _migrations.add(1, {"outcome": "failed"})
         log.warning("migration_failed", source=one.source.instance_id, reason=error.reason, message=error.message)
         self._view.end_migration(one.migration)
         self._planner.relocation.failed(one.source, error, self._clock.now())

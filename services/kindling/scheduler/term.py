@@ -126,6 +126,7 @@ class Term:
 
     def _restore(self, records: Records) -> None:
         now = self.clock.now()
+        self.view.quotas.become(records.quotas)
         self.view.models.become((model.name, model) for model in records.models)
         for instance in records.instances:
             device_bytes = instance.device_bytes or self._device_bytes(instance)

@@ -1,5 +1,6 @@
 """What a model weighs and how fast a device computes it, derived from its architecture and the device's data sheet."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,12 @@ WEIGHTS_SHARE: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them."""
+    """A model on one kind of device; ``devices`` of them hold it together, and the speeds are those of all of them.
+
+    With ``prompt_tokens_beside``, an instance computes one prompt after the other, and so many tokens of them a step
+    while others decode; without, each as if it were alone. Where workers share their cores, each other generation on
+    the node has tokens take ``seconds_per_token_beside`` longer.
+    """
 
     name: str
     checkpoint_bytes: int
@@ -27,6 +33,20 @@ class ModelProfile:
     seconds_per_token: float
     kv_bytes_per_token: int
     devices: int = 1
+    prompt_tokens_beside: int = 0
+    seconds_per_token_beside: float = 0.0
+
+    def token_seconds(self, generations: int) -> float:
+        """Seconds that a token takes while so many generations run on the node, at least one."""
+        return self.seconds_per_token + (generations - 1) * self.seconds_per_token_beside
+
+    def prefill_seconds(self, tokens: int) -> float:
+        """Seconds that a prompt takes by itself."""
+        return tokens / self.prefill_tokens_per_second
+
+    def prefill_seconds_beside(self, tokens: int, token_seconds: float) -> float:
+        """Seconds that it takes while others decode: each step has a part of it and one token of theirs."""
+        return self.prefill_seconds(tokens) + math.ceil(tokens / self.prompt_tokens_beside) * token_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from kindling.simulate.model_profiles import WEIGHTS_SHARE, ModelProfile
 from kindling.simulate.node_prefetch import PrefetchEnded
 from kindling.simulate.node_profiles import NodeProfile
 from kindling.simulate.prefetch_tally import PrefetchTally
-from kindling.simulate.running import Generation, Running, Served
+from kindling.simulate.running import Batch, Generation, Running, Served
 from kindling.simulate.simulated_node import LoadDone, SimulatedNode
 
 
@@ -26,15 +26,16 @@ class _Instance:
     is_ready: bool = False
     loaded_at: float | None = None
     waiting: list[Running] = field(default_factory=list)
+    batch: Batch = field(default_factory=Batch)
 
 
 class SimulatedCluster:
     """Nodes of one kind, each with a worker per device, and models of one profile under several names.
 
-    An instance generates at the profile's rates whatever runs beside it: decoding is bound by the weights' bytes, which
-    a batch reads once. Every node has the checkpoints on its SSD from the start, as many as fit, if ``is_on_ssd``.
-    ``starts_by_tier`` counts starts by the slowest tier that they came from, ``device_seconds`` how long devices held
-    an instance. ``kv_bytes`` of a device are kept free of parked weights.
+    An instance generates at the profile's rates, several generations as a ``Batch`` says. Every node has the
+    checkpoints on its SSD from the start, as many as fit, if ``is_on_ssd``. ``starts_by_tier`` counts starts by the
+    slowest tier that they came from, ``device_seconds`` how long devices held an instance. ``kv_bytes`` of a device are
+    kept free of parked weights.
     """
 
     def __init__(
@@ -195,26 +196,31 @@ class SimulatedCluster:
 
     def interrupt(self, generation_id: str) -> Generation:
         """Stop a generation, which has to begin again from its prompt; until then it stands still."""
-        generation = self._running.pop(generation_id).generation
+        running = self._running.pop(generation_id)
+        self._leave(running)
         self._stopped_at[generation_id] = self.events.now
         self.preemptions += 1
-        return generation
+        return running.generation
 
     def move(self, generation_id: str, target_id: str, pause_seconds: float) -> None:
         """Have a generation go on in another instance, with the tokens that it has and after a pause."""
         running, target = self._running[generation_id], self._instances[target_id]
         assert target.loaded_at is not None, "it has to be loaded"
-        if running.ends_at is None:
-            self._instances[running.instance_id].waiting.remove(running)
-            self._compute(running, target.loaded_at)
+        is_computed = running.ends_at is not None
+        self._leave(running)
         running.instance_id = target_id
+        if is_computed:
+            target.batch.running.append(running)
+            self._set_pace(target)
+        else:
+            self._compute(running, target.loaded_at)
         running.pause(pause_seconds)
         self._waited[generation_id] += pause_seconds
         self._await_end(running)
 
     def tokens(self, generation_id: str) -> int:
         """How many tokens a running generation has, prompt and answer."""
-        return self._running[generation_id].tokens(self.model, self.events.now)
+        return self._running[generation_id].tokens(self.events.now)
 
     def generations_on(self, instance_id: str) -> list[str]:
         """The generations that run in an instance."""
@@ -236,8 +242,31 @@ class SimulatedCluster:
         self._waited[generation.generation_id] += self.events.now - since
 
     def _compute(self, running: Running, loaded_at: float) -> None:
-        self._waited[running.generation.generation_id] += running.compute(self.model, loaded_at)
-        self._await_end(running)
+        instance = self._instances[running.instance_id]
+        token_seconds = self._set_pace(instance, coming=1)
+        late, delayed = instance.batch.join(running, self.model, loaded_at, token_seconds)
+        self._waited[running.generation.generation_id] += late
+        for one in (running, *delayed):
+            self._await_end(one)
+
+    def _set_pace(self, instance: _Instance, coming: int = 0) -> float:
+        """Have tokens on an instance's node take as long as they do beside the generations that are there and come;
+        returns how long."""
+        if not self.model.seconds_per_token_beside:
+            return self.model.seconds_per_token
+        node = self.node_of(instance.worker_id)
+        there = (one for one in self._instances.values() if self.node_of(one.worker_id) is node)
+        running = [one for neighbour in there for one in neighbour.batch.running]
+        token_seconds = self.model.token_seconds(max(1, len(running) + coming))
+        for one in running:
+            one.change_pace(token_seconds, self.events.now)
+            self._await_end(one)
+        return token_seconds
+
+    def _leave(self, running: Running) -> None:
+        instance = self._instances[running.instance_id]
+        (instance.waiting if running.ends_at is None else instance.batch.running).remove(running)
+        self._set_pace(instance)
 
     def _await_end(self, running: Running) -> None:
         ends_at = running.ends_at
@@ -248,6 +277,7 @@ class SimulatedCluster:
         generation = running.generation
         if self._running.get(generation.generation_id) is running and running.ends_at == ends_at:
             del self._running[generation.generation_id]
+            self._leave(running)
             self.served.append(Served(generation.arrival, self._waited.pop(generation.generation_id)))
             self._last_end = self.events.now
             running.done()

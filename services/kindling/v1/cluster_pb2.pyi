@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import checkpoint_pb2 as _checkpoint_pb2
 from kindling.v1 import model_pb2 as _model_pb2
+from kindling.v1 import telemetry_pb2 as _telemetry_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -113,6 +114,62 @@ ESTIMATE_KIND_INIT: EstimateKind.ValueType  # 3
 ESTIMATE_KIND_MIGRATION: EstimateKind.ValueType  # 4
 """Moving the generations of an instance, as it was decided."""
 Global___EstimateKind: _TypeAlias = EstimateKind  # noqa: Y015
+
+@_typing.final
+class GetTraceRequest(_message.Message):
+    """Asks for a trace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's id (`x-request-id`), the answer's (`chatcmpl-…`), or a generation's."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTraceRequest: _TypeAlias = GetTraceRequest  # noqa: Y015
+
+@_typing.final
+class GetTraceResponse(_message.Message):
+    """A trace as far as it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    trace_id: _builtins.str
+    """The trace's id."""
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_telemetry_pb2.Span]:
+        """The spans of all processes that answered, by their beginnings."""
+
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Processes that did not answer; what they did is missing."""
+
+    def __init__(
+        self,
+        *,
+        trace_id: _builtins.str = ...,
+        spans: _abc.Iterable[_telemetry_pb2.Span] | None = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spans", b"spans", "trace_id", b"trace_id", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTraceResponse: _TypeAlias = GetTraceResponse  # noqa: Y015
 
 @_typing.final
 class MigrateModelRequest(_message.Message):
@@ -735,6 +792,7 @@ class EstimateQuality(_message.Message):
     MEDIAN_ERROR_FIELD_NUMBER: _builtins.int
     P90_ERROR_FIELD_NUMBER: _builtins.int
     HISTOGRAM_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     kind: Global___EstimateKind.ValueType
     """What was estimated."""
     node_id: _builtins.str
@@ -749,6 +807,10 @@ class EstimateQuality(_message.Message):
     def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorBucket]:
         """The errors, by size."""
 
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each of them, with its sign, the oldest first; told for all nodes together alone."""
+
     def __init__(
         self,
         *,
@@ -758,10 +820,11 @@ class EstimateQuality(_message.Message):
         median_error: _builtins.float = ...,
         p90_error: _builtins.float = ...,
         histogram: _abc.Iterable[Global___ErrorBucket] | None = ...,
+        errors: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "from", b"from", "histogram", b"histogram", "kind", b"kind", "median_error", b"median_error", "node_id", b"node_id", "p90_error", b"p90_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "errors", b"errors", "from", b"from", "histogram", b"histogram", "kind", b"kind", "median_error", b"median_error", "node_id", b"node_id", "p90_error", b"p90_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -804,6 +867,7 @@ class LinkEstimate(_message.Message):
     MEASURED_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
+    LATENCY_SECONDS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     tier: _checkpoint_pb2.Tier.ValueType
@@ -814,6 +878,8 @@ class LinkEstimate(_message.Message):
     """Bytes per second that estimates rest on."""
     loads: _builtins.int
     """Loads that have taught it."""
+    latency_seconds: _builtins.float
+    """Seconds that a read takes besides its bytes, as reads from this tier of all nodes have taught."""
     def __init__(
         self,
         *,
@@ -822,10 +888,11 @@ class LinkEstimate(_message.Message):
         measured_bytes_per_second: _builtins.float = ...,
         bytes_per_second: _builtins.float = ...,
         loads: _builtins.int = ...,
+        latency_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "loads", b"loads", "measured_bytes_per_second", b"measured_bytes_per_second", "node_id", b"node_id", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "latency_seconds", b"latency_seconds", "loads", b"loads", "measured_bytes_per_second", b"measured_bytes_per_second", "node_id", b"node_id", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -841,6 +908,7 @@ class InitEstimate(_message.Message):
     DEVICE_KIND_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     STARTS_FIELD_NUMBER: _builtins.int
+    WHILE_READING_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     device_kind: _builtins.str
@@ -849,6 +917,8 @@ class InitEstimate(_message.Message):
     """Seconds that building it is expected to take."""
     starts: _builtins.int
     """Starts that have taught it."""
+    while_reading: _builtins.bool
+    """Whether this is for starts whose weights are read from the SSD or the remote store meanwhile."""
     def __init__(
         self,
         *,
@@ -856,10 +926,11 @@ class InitEstimate(_message.Message):
         device_kind: _builtins.str = ...,
         seconds: _builtins.float = ...,
         starts: _builtins.int = ...,
+        while_reading: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "digest", b"digest", "seconds", b"seconds", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "digest", b"digest", "seconds", b"seconds", "starts", b"starts", "while_reading", b"while_reading"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

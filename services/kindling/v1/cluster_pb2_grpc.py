@@ -55,6 +55,11 @@ class ClusterServiceStub:
                 request_serializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
                 response_deserializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
                 _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/kindling.v1.ClusterService/GetTrace',
+                request_serializer=kindling_dot_v1_dot_cluster__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=kindling_dot_v1_dot_cluster__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -91,6 +96,14 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrace(self, request, context):
+        """Returns the spans of one request that the cluster's processes keep; no collector is needed. NOT_FOUND with reason
+        TRACE_UNKNOWN if none keeps any. Asked for at a gateway, its own are among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +126,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.UndrainNode,
                     request_deserializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.FromString,
                     response_serializer=kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=kindling_dot_v1_dot_cluster__pb2.GetTraceRequest.FromString,
+                    response_serializer=kindling_dot_v1_dot_cluster__pb2.GetTraceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +242,33 @@ class ClusterService:
             '/kindling.v1.ClusterService/UndrainNode',
             kindling_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
             kindling_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kindling.v1.ClusterService/GetTrace',
+            kindling_dot_v1_dot_cluster__pb2.GetTraceRequest.SerializeToString,
+            kindling_dot_v1_dot_cluster__pb2.GetTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class ClusterServiceStub:
     """
     UndrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]
     """Lets a drained node serve again."""
+    GetTrace: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetTraceRequest, _cluster_pb2.GetTraceResponse]
+    """Returns the spans of one request that the cluster's processes keep; no collector is needed. NOT_FOUND with reason
+    TRACE_UNKNOWN if none keeps any. Asked for at a gateway, its own are among them.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -63,6 +67,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """
     UndrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]  # type: ignore[assignment]
     """Lets a drained node serve again."""
+    GetTrace: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetTraceRequest, _cluster_pb2.GetTraceResponse]  # type: ignore[assignment]
+    """Returns the spans of one request that the cluster's processes keep; no collector is needed. NOT_FOUND with reason
+    TRACE_UNKNOWN if none keeps any. Asked for at a gateway, its own are among them.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells what the cluster is doing. Served by the scheduler; gateways forward it, so that clients need one address."""
@@ -102,5 +110,15 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.UndrainNodeResponse, _abc.Awaitable[_cluster_pb2.UndrainNodeResponse]]:
         """Lets a drained node serve again."""
+
+    @_abc_1.abstractmethod
+    def GetTrace(
+        self,
+        request: _cluster_pb2.GetTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.GetTraceResponse, _abc.Awaitable[_cluster_pb2.GetTraceResponse]]:
+        """Returns the spans of one request that the cluster's processes keep; no collector is needed. NOT_FOUND with reason
+        TRACE_UNKNOWN if none keeps any. Asked for at a gateway, its own are among them.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,7 +18,7 @@ class EngineLoop:
     Made and used on one event loop; ``stopped`` is set once the engine is closed. An engine whose step fails stops for
     good: every open stream raises the error, ``wait_closed`` raises it too, and later calls of ``generate`` raise it
     again. ``close`` closes the engine. ``idle`` is set while there is no generation; ``changes`` tells when one comes,
-    gets a reader or goes, and ``on_change`` is called then.
+    gets a reader or goes, and ``on_change`` is called then, and when one has grown by half.
     """
 
     def __init__(self, engine: Engine, *, name: str = "engine", on_change: Callable[[], None] = lambda: None) -> None:
@@ -197,7 +197,8 @@ class EngineLoop:
         self._require_open()
         if request.generation_id in self._streams:
             raise generation_exists(request.generation_id)
-        stream = self._streams[request.generation_id] = GenerationStream(request, has_reader=has_reader)
+        stream = GenerationStream(request, has_reader=has_reader, on_growth=self._on_change)
+        self._streams[request.generation_id] = stream
         self._thread.add(stream, held=not has_reader)
         self._note_change()
         return stream

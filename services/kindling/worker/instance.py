@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 
 from kindling.platform.clock import Clock
 from kindling.platform.errors import (
@@ -33,14 +33,10 @@ from kindling.worker.domain.instance import (
 from kindling.worker.engine_loop import EngineLoop
 from kindling.worker.liveness import tell_alive
 from kindling.worker.parking import LoadedModel, Parking
+from kindling.worker.startup_metrics import record_startup
 
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
-_startup = metrics.get_meter(__name__).create_histogram(
-    "kindling.instance.startup.duration",
-    unit="s",
-    description="From the request to an instance that has all its weights",
-)
 
 
 class Instance:
@@ -77,8 +73,15 @@ class Instance:
     @property
     def view(self) -> InstanceView:
         """The instance now."""
-        generation_ids = self._loop.generation_ids if self._loop else ()
-        return InstanceView(self.spec, self.state, generation_ids, self._report)
+        running = self._loop.generations if self._loop else ()
+        return InstanceView(
+            spec=self.spec,
+            state=self.state,
+            generation_ids=tuple(one.generation_id for one in running),
+            report=self._report,
+            tenants={one.generation_id: one.request.tenant for one in running if one.request.tenant},
+            generation_tokens=tuple(one.tokens for one in running),
+        )
 
     async def follow_start(self) -> AsyncIterator[LoadProgress | LoadReport]:
         """Tell how far the start is at every change, and end with the report of it, complete or not.
@@ -224,7 +227,7 @@ class Instance:
         if not self._report.complete:
             self._report = self._report.completed(loaded, seconds)
             self._note_change()
-        _startup.record(self._report.total_seconds)
+        record_startup(self._report)
         log.info("instance_loaded", instance_id=self.spec.instance_id, seconds=self._report.total_seconds)
 
     def _become_ready(self, checkpoint: OpenCheckpoint, loop: EngineLoop, report: LoadReport) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from opentelemetry import trace
+
 from kindling.platform.clock import Clock
 from kindling.platform.errors import DeadlineExceededError, FailedPreconditionError, KindlingError
 from kindling.worker.changes import Changes, race, wait_at_most
@@ -18,7 +20,10 @@ from kindling.worker.convoy import Convoy
 from kindling.worker.domain.migration import MigrationLimits, Moved, Outcome, Stayed
 from kindling.worker.engine_loop import EngineLoop
 from kindling.worker.migration_ports import Receiver, TargetWorker
+from kindling.worker.span_links import link
 from kindling.worker.stream import GenerationStream
+
+tracer = trace.get_tracer(__name__)
 
 
 class Migration:
@@ -79,6 +84,13 @@ class Migration:
             self._source.changes.note()
 
     async def _move(self, stream: GenerationStream, convoy: Convoy) -> None:
+        attributes = {"kindling.generation.id": stream.generation_id}
+        with tracer.start_as_current_span("worker.move_generation", attributes=attributes) as span:
+            link(span, stream.span)
+            link(stream.span, span)
+            await self._move_in_rounds(stream, convoy)
+
+    async def _move_in_rounds(self, stream: GenerationStream, convoy: Convoy) -> None:
         """Send rounds until the gap of all in the convoy is small or shrinks no more, then hand over."""
         limits = self._limits
         async with self._target.receive(self._target_instance_id) as receiver:

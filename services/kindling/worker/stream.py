@@ -1,12 +1,18 @@
 """What a generation has emitted, on its way to the one reader that it has or is to have."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from opentelemetry import trace
 
 from kindling.platform.errors import FailedPreconditionError, KindlingError
 from kindling.worker.changes import Changes
 from kindling.worker.domain.generation import Alive, CaughtUp, Finished, GenerationRequest, Migrated, Token
+from kindling.worker.span_links import link
 
 Event = Token | Finished | Migrated | Alive
+LEAST_GROWTH_TOKENS: Final = 128
 
 
 class GenerationStream:
@@ -14,7 +20,9 @@ class GenerationStream:
 
     ``token_ids`` are all that it has emitted, those emitted elsewhere included. ``over`` is set when nothing comes any
     more: it has ended, failed, moved away, or lost its reader. Without a reader what it emits is kept; ``settled`` is
-    set when it has got one, or never will.
+    set when it has got one, or never will. ``span`` is that of the call that reads it, or brought it here.
+    ``on_growth`` is called whenever it has half as many tokens again as when it was called last, prompt included, and
+    at least 128 more.
     """
 
     __slots__ = (
@@ -22,7 +30,9 @@ class GenerationStream:
         "_changes",
         "_error",
         "_events",
+        "_grown_at",
         "_has_spoken",
+        "_on_growth",
         "_ready",
         "has_reader",
         "is_moving",
@@ -30,12 +40,16 @@ class GenerationStream:
         "over",
         "request",
         "settled",
+        "span",
         "token_ids",
     )
 
-    def __init__(self, request: GenerationRequest, *, has_reader: bool) -> None:
+    def __init__(
+        self, request: GenerationRequest, *, has_reader: bool, on_growth: Callable[[], None] = lambda: None
+    ) -> None:
         self.request = request
         self.token_ids = list(request.emitted_token_ids)
+        self.span = trace.get_current_span()
         self.has_reader = has_reader
         self.is_moving = False
         self.is_read_out = False
@@ -47,11 +61,18 @@ class GenerationStream:
         self._has_spoken = False
         self._caught_up = False
         self._changes = Changes()
+        self._on_growth = on_growth
+        self._grown_at = _next_growth(self.tokens)
 
     @property
     def generation_id(self) -> str:
         """The generation's id."""
         return self.request.generation_id
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has, prompt and answer."""
+        return len(self.request.prompt_token_ids) + len(self.token_ids)
 
     # What the engine says.
 
@@ -65,6 +86,9 @@ class GenerationStream:
             return
         if isinstance(event, Token):
             self.token_ids.append(event.token_id)
+            if self.tokens >= self._grown_at:
+                self._grown_at = _next_growth(self.tokens)
+                self._on_growth()
         self._has_spoken = True
         self._events.append(event)
         self._ready.set()
@@ -97,6 +121,8 @@ class GenerationStream:
         """Become the reader."""
         assert not self.has_reader, "a generation has one reader"
         self.has_reader = True
+        received, self.span = self.span, trace.get_current_span()
+        link(self.span, received)
         self.settled.set()
         self._changes.note()
 
@@ -173,3 +199,7 @@ class GenerationStream:
     def _end(self) -> None:
         self.over.set()
         self._changes.note()
+
+
+def _next_growth(tokens: int) -> int:
+    return tokens + max(LEAST_GROWTH_TOKENS, tokens // 2)

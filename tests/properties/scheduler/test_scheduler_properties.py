@@ -37,8 +37,7 @@ def by_brute_force(facts: dict[str, float]) -> float:
     for chunk in range(CHUNKS):
         if chunk < facts["dram"]:
             continue
-        path = [facts["speed_ssd"]] if chunk < facts["ssd"] else [facts["speed_ssd"], facts["speed_remote"]]
-        seconds += CHUNK_BYTES / min(path)
+        seconds += CHUNK_BYTES / (facts["speed_ssd"] if chunk < facts["ssd"] else facts["speed_remote"])
     return max(seconds, 0.5)
 
 

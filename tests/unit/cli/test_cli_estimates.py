@@ -55,9 +55,20 @@ def test_links_inits_and_migrations_are_shown():
         cluster_pb2.Estimates(
             qualities=[quality(cluster_pb2.ESTIMATE_KIND_LOAD, "n", (0, 0, 1, 0), checkpoint_pb2.TIER_REMOTE)],
             links=[
-                cluster_pb2.LinkEstimate(node_id="n", tier=checkpoint_pb2.TIER_REMOTE, bytes_per_second=2.5e8, loads=3)
+                cluster_pb2.LinkEstimate(
+                    node_id="n",
+                    tier=checkpoint_pb2.TIER_REMOTE,
+                    bytes_per_second=2.5e8,
+                    loads=3,
+                    latency_seconds=0.015,
+                )
             ],
-            inits=[cluster_pb2.InitEstimate(digest="blake3:0123456789", device_kind="cpu", seconds=0.25, starts=2)],
+            inits=[
+                cluster_pb2.InitEstimate(
+                    digest="blake3:0123456789", device_kind="cpu", seconds=0.25, starts=2, while_reading=reading
+                )
+                for reading in (False, True)
+            ],
             migrations=[
                 cluster_pb2.MigrationEstimate(
                     digest="blake3:0123456789",
@@ -70,8 +81,9 @@ def test_links_inits_and_migrations_are_shown():
             ],
         )
     )
-    assert "node tier measured expected loads n REMOTE – 0.25 GB/s 3" in text
-    assert "checkpoint device init expected starts 01234567 cpu 250 ms 2" in text
+    assert "node tier measured expected besides loads n REMOTE – 0.25 GB/s 15 ms 3" in text
+    assert "checkpoint device weights are init expected starts 01234567 cpu there 250 ms 2" in text
+    assert "01234567 cpu read meanwhile 250 ms 2" in text
     assert "01234567 cuda 400 ms 30 ms 1,234 5" in text
 
 

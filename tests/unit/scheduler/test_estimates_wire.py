@@ -18,8 +18,8 @@ def test_everything_learned_arrives() -> None:
     sent = estimates_to_wire(
         Estimates(
             qualities=tuple(record.qualities()),
-            links=(LearnedLink("n", Tier.REMOTE, 1e9, 2e9, 3),),
-            builds=(LearnedBuild("d", "cpu", 0.5, 2),),
+            links=(LearnedLink("n", Tier.REMOTE, 1e9, 2e9, 3, latency_seconds=0.25),),
+            builds=(LearnedBuild("d", "cpu", while_reading=True, seconds=0.5, starts=2),),
             handovers=(LearnedHandover("d", "cuda", 0.001, 0.25, 900.0, 4),),
         )
     )
@@ -28,6 +28,7 @@ def test_everything_learned_arrives() -> None:
     assert (everywhere.node_id, node.node_id, node.kind) == ("", "n", cluster_pb2.ESTIMATE_KIND_LOAD)
     assert (getattr(node, "from"), node.count) == (checkpoint_pb2.TIER_SSD, 1)
     assert (node.median_error, node.p90_error) == (0.25, 0.25)
+    assert (list(everywhere.errors), list(node.errors)) == ([0.25], [])
     assert [bucket.upper_bound for bucket in node.histogram] == list(BUCKET_BOUNDS)
     assert node.histogram[-1].upper_bound == math.inf
     assert [bucket.upper_bound for bucket in node.histogram if bucket.count] == [0.25]
@@ -38,8 +39,9 @@ def test_everything_learned_arrives() -> None:
         measured_bytes_per_second=1e9,
         bytes_per_second=2e9,
         loads=3,
+        latency_seconds=0.25,
     )
-    assert init == cluster_pb2.InitEstimate(digest="d", device_kind="cpu", seconds=0.5, starts=2)
+    assert init == cluster_pb2.InitEstimate(digest="d", device_kind="cpu", seconds=0.5, starts=2, while_reading=True)
     assert migration == cluster_pb2.MigrationEstimate(
         digest="d",
         device_kind="cuda",

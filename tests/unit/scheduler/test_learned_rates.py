@@ -25,7 +25,7 @@ def loads(*speeds: float, size_bytes: int = GB) -> Bandwidths:
     """What loads from the node's SSD at these speeds teach."""
     bandwidths = Bandwidths()
     for speed in speeds:
-        bandwidths.learn("n", Tier.SSD, size_bytes, size_bytes / speed)
+        bandwidths.learn(NODE, Tier.SSD, size_bytes, size_bytes / speed)
     return bandwidths
 
 
@@ -71,6 +71,15 @@ def test_light_samples_do_not_outweigh_a_heavy_one() -> None:
     assert learned.value() == 1.0
 
 
+def test_a_steady_rate_is_the_median_of_more_samples() -> None:
+    steady = LearnedRate(steady=True)
+    for value in [2.0] * 40 + [1.0] * 6:
+        steady.add(value)
+    assert steady.value() == 2.0
+    steady.add(1.0)
+    assert steady.value() == 1.0, "seven in a row"
+
+
 def test_a_link_begins_with_what_the_storage_manager_measured() -> None:
     assert known(Bandwidths()) == 2 * GB
     assert known(Bandwidths(), tier=Tier.REMOTE) is None
@@ -90,7 +99,7 @@ def test_a_load_refines_its_link_and_no_other() -> None:
 def test_what_is_too_small_to_tell_is_left_out() -> None:
     assert known(loads(GB, size_bytes=MIN_SAMPLE_BYTES - 1)) == 2 * GB
     bandwidths = Bandwidths()
-    bandwidths.learn("n", Tier.SSD, GB, 0.0)
+    bandwidths.learn(NODE, Tier.SSD, GB, 0.0)
     assert known(bandwidths) == 2 * GB
 
 
@@ -99,6 +108,18 @@ def test_small_loads_have_to_agree_with_each_other_to_be_believed() -> None:
     assert known(few) == 2 * GB
     many = loads(*[GB] * 8, size_bytes=FULL_SAMPLE_BYTES // 5)
     assert known(many) == pytest.approx(GB)
+
+
+def test_what_a_read_takes_besides_its_bytes_is_learned_from_short_ones() -> None:
+    bandwidths = Bandwidths()
+    for _ in range(4):
+        bandwidths.learn(NODE, Tier.SSD, 8 * GB, 4.005)
+        bandwidths.learn(NODE, Tier.SSD, MIN_SAMPLE_BYTES // 2, 0.005)
+    speed = known(bandwidths)
+    assert speed == pytest.approx(2 * GB, rel=0.01)
+    assert bandwidths.seconds(Tier.SSD, GB // 10, speed) == pytest.approx(0.055, rel=0.01)
+    assert bandwidths.seconds(Tier.SSD, 0, speed) == 0.0
+    assert bandwidths.seconds(Tier.REMOTE, GB, GB) == 1.0, "each kind of tier has its own"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,5 +131,5 @@ def test_noise_and_outliers_leave_an_error_below_a_tenth(seed: int) -> None:
         speed = (2 if number < 100 else 1) * GB * draw.uniform(0.92, 1.08) / (3 if number % 10 == 9 else 1)
         size_bytes = draw.randint(1, 8) * GB
         errors.append(abs((size_bytes / (known(bandwidths) or GB)) / (size_bytes / speed) - 1))
-        bandwidths.learn("n", Tier.SSD, size_bytes, size_bytes / speed)
+        bandwidths.learn(NODE, Tier.SSD, size_bytes, size_bytes / speed)
     assert statistics.median(errors) <= 0.10

@@ -57,8 +57,14 @@ def test_each_chunk_comes_from_the_fastest_tier_that_has_it(held: dict[str, int]
 
 def test_the_slowest_tier_on_the_path_sets_the_pace() -> None:
     view = ClusterView()
+    views.add_node(view, views.node("n", dram=4 * GB, remote=5 * GB), device="cuda:0")
+    assert seconds(view, "n/w0") == pytest.approx(10 / 4)
+
+
+def test_what_comes_from_the_remote_store_does_not_wait_for_the_disk_on_which_it_is_kept() -> None:
+    view = ClusterView()
     views.add_node(view, views.node("n", dram=20 * GB, ssd=GB, remote=5 * GB))
-    assert seconds(view, "n/w0") == pytest.approx(10 / 1)
+    assert seconds(view, "n/w0") == pytest.approx(10 / 5)
 
 
 def test_a_gpu_reads_dram_over_a_link_of_its_own() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, generation_tokens, migration_seconds
 from kindling.scheduler.domain.track_record import EstimateKind, Quality
 from kindling.scheduler.domain.values import (
     Checkpoint,
@@ -12,6 +12,7 @@ from kindling.scheduler.domain.values import (
     InstanceState,
     LoadReport,
     Model,
+    ParkedCheckpoint,
     ReportedInstance,
     Tier,
     TierTraffic,
@@ -114,6 +115,34 @@ def test_what_a_start_takes_besides_is_learned() -> None:
     assert (expected.dispatch_seconds, expected.seconds) == (pytest.approx(0.7), pytest.approx(2.7))
 
 
+def test_starting_what_is_parked_takes_as_long_whatever_the_model_is() -> None:
+    """Ready 30 ms after the decision, of which the worker took 10."""
+    view, (worker, _) = cluster()
+    parked = LoadReport((TierTraffic(Tier.GPU, 10 * GB, 0.01),), 0.01, 0.0, 0.01, complete=True)
+    one = Instance("m-1", "m", LLAMA.digest, worker.worker_id, InstanceState.STARTING, started_at=5.0, source=Tier.GPU)
+    view.put_instance(one, 5.0)
+    view.put_instance(replace(one, state=InstanceState.READY, ready_at=5.03, report=parked), 5.03)
+    other = Model("o", replace(LLAMA, digest="blake3:o"))
+    view.models["o"] = other
+    view.apply_report(WorkerReport(worker.worker_id, parked=(ParkedCheckpoint("blake3:o", GB),)), 6.0)
+    expected = foreseen(view, worker, other)
+    assert (expected.source, expected.seconds) == (Tier.GPU, pytest.approx(0.03))
+
+
+def test_building_takes_longer_while_weights_are_read() -> None:
+    """Each is expected to take as long as the other until it was seen."""
+    view, (worker, _) = cluster(ssd=2 * GB, dram=10 * GB)
+    views.hold(view, "n", MODEL, ssd=10 * GB)
+    start(view, worker, FROM_SSD)
+    views.hold(view, "n", MODEL, dram=10 * GB)
+    assert foreseen(view, worker).init_seconds == 2.0
+    held = LoadReport((TierTraffic(Tier.DRAM, 10 * GB, 0.0),), 0.1, 1.0, 1.0, complete=True)
+    start(view, worker, held, name="m-2")
+    assert foreseen(view, worker).init_seconds == 1.0
+    views.hold(view, "n", MODEL, ssd=10 * GB)
+    assert foreseen(view, worker).init_seconds == 2.0
+
+
 def test_the_planner_says_when_the_last_chunk_was_there() -> None:
     planner = views.planner()
     planner.view.models["m"] = MODEL
@@ -180,7 +209,20 @@ def test_migrations_teach_seconds_per_token() -> None:
     assert migration_seconds(view, source, elsewhere, 1000) == pytest.approx(1.05)
 
 
-def test_generations_that_move_are_expected_to_have_as_many_tokens_as_those_that_did() -> None:
+def test_what_workers_tell_of_their_generations_says_how_long_they_take_to_move() -> None:
+    """One has 3,000 tokens, one is not told of yet, and one has ended since the report."""
+    view, (worker, other) = cluster()
+    source = views.put(view, "m-1", MODEL, worker.worker_id)
+    for name in ("g1", "g2", "g3"):
+        view.grants.grant(name, source.instance_id, 0.0)
+    told = ReportedInstance("m-1", frozenset({"g1", "g3"}), tokens={"g1": 3000, "g3": 500})
+    view.apply_report(WorkerReport(worker.worker_id, (told,)), 1.0)
+    view.grants.release("g3", 2.0)
+    assert generation_tokens(view, source) == 3000 + 1024
+    assert migration_seconds(view, source, other) == migration_seconds(view, source, other, 3000 + 1024)
+
+
+def test_generations_that_nobody_has_told_of_are_expected_to_have_as_many_tokens_as_those_that_moved() -> None:
     view, (worker, other) = cluster()
     source = views.put(view, "m-1", MODEL, worker.worker_id)
     assert migration_seconds(view, source, other) == pytest.approx(0.05), "it runs nothing"

@@ -52,6 +52,15 @@ def test_a_cold_start_reads_the_ssd_the_next_is_warm_and_one_after_keep_alive_re
     assert startups(policy, asked, setup()) == [pytest.approx(FROM_SSD), 0.0, pytest.approx(FROM_DRAM)]
 
 
+def test_generations_on_a_node_slow_each_other_down_where_workers_share_its_cores() -> None:
+    """Two at once, in two devices: 0.15 s a token instead of 0.1, so that who waits for the first waits longer."""
+    asked = workload((0.0, "a"), (0.0, "b"), (0.5, "a"))
+    alone = setup(devices=2, concurrency_target=1, max_instances=1)
+    shared = replace(alone, model=replace(MODEL, seconds_per_token_beside=0.05))
+    kept = [startups(PolicyName.ALWAYS_ON, asked, one) for one in (alone, shared)]
+    assert kept == [pytest.approx([0.0, 0.0, 1.5]), pytest.approx([0.0, 0.0, 2.0])]
+
+
 def test_what_is_not_kept_is_downloaded_each_time() -> None:
     asked = workload((0.0, "a"), (200.0, "a"))
     assert startups(PolicyName.DOWNLOAD, asked, setup()) == [pytest.approx(FROM_REMOTE)] * 2

@@ -57,6 +57,15 @@ def test_requests_during_a_progressive_start_share_it() -> None:
     assert [one.startup_seconds for one in served[:2]] == pytest.approx(waits[:2])
 
 
+def test_prompts_that_waited_for_the_weights_are_computed_in_turn_where_they_share_a_device() -> None:
+    on = replace(setup(), model=replace(MODEL, prompt_tokens_beside=10))
+    served = full(workload((0.0, "a"), (4.0, "a")), on, Mechanism.PROGRESSIVE_START).served
+    first_token = FROM_SSD + 1.0 / LAYERS
+    assert served[0].startup_seconds == pytest.approx(first_token - 1.0)
+    beside_the_first = first_token + 1.0 + 0.1
+    assert served[1].startup_seconds == pytest.approx(beside_the_first - 4.0 - 1.0)
+
+
 def test_a_checkpoint_that_is_partly_in_dram_is_read_for_the_rest_alone() -> None:
     asked, on = workload((0.0, "a"), (30.0, "b"), (60.0, "a")), setup(dram_chunks=15)
     assert full(asked, on).served[2].startup_seconds == pytest.approx(FROM_SSD)

@@ -17,7 +17,8 @@ class PredictOptions:
     """How much of everything.
 
     The SSD is throttled to bring a model in ``load_seconds``; DRAM holds ``pool_models`` of them. Requests come at
-    ``rate`` per second for ``duration_seconds``, in gaps with a coefficient of variation of ``cv``.
+    ``rate`` per second for ``duration_seconds``, in gaps with a coefficient of variation of ``cv``. Each of ``seeds``
+    draws a workload of its own, which a cluster of its own gets.
     """
 
     shape: Shape = SHAPE
@@ -30,7 +31,7 @@ class PredictOptions:
     duration_seconds: float = 90.0
     cv: float = 4.0
     zipf: float = 0.0
-    seed: int = 1
+    seeds: tuple[int, ...] = (1,)
     repeats: int = 5
 
     @property

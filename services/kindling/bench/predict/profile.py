@@ -16,7 +16,10 @@ from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import local_machine
 from kindling.v1 import cluster_pb2
 
+CPU_PROMPT_TOKENS_BESIDE = 64
+"""As the worker's engine has it, whose module would bring torch along."""
 _SSD_BYTES = 1 << 40  # more than enough: every model is on the SSD
+NOTHING_YET: Mapping[Tier, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Profile:
             prefill_tokens_per_second=self.calibration.prefill_tokens_per_second,
             seconds_per_token=self.calibration.seconds_per_token,
             kv_bytes_per_token=shape.kv_bytes_per_token,
+            prompt_tokens_beside=CPU_PROMPT_TOKENS_BESIDE,
+            seconds_per_token_beside=self.calibration.seconds_per_token_beside,
         )
 
 
@@ -70,5 +75,13 @@ def learned(status: cluster_pb2.GetClusterStatusResponse, calibration: Calibrati
 
 def starts_by_tier(status: cluster_pb2.GetClusterStatusResponse) -> Counter[Tier]:
     """How many starts are over, by the slowest tier that they came from."""
+    return Counter({tier: len(errors) for tier, errors in startup_errors(status).items()})
+
+
+def startup_errors(
+    status: cluster_pb2.GetClusterStatusResponse, before: Mapping[Tier, int] = NOTHING_YET
+) -> dict[Tier, list[float]]:
+    """The errors of the estimates that starts were decided by, but for the first ``before`` of each tier."""
     startups = (one for one in status.estimates.qualities if one.kind == cluster_pb2.ESTIMATE_KIND_STARTUP)
-    return Counter({Tier(getattr(one, "from")): one.count for one in startups if not one.node_id})
+    by_tier = {Tier(getattr(one, "from")): list(one.errors) for one in startups if not one.node_id}
+    return {tier: errors[before.get(tier, 0) :] for tier, errors in by_tier.items()}

@@ -1,7 +1,8 @@
 """What came of the same requests in the real cluster and in the simulator."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -26,12 +27,50 @@ class Startups:
         return float(np.quantile(self.seconds, share))
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Both, and the profile that the simulator had."""
+EstimateErrors = Mapping[Tier, Sequence[float]]
+"""Of the real scheduler's decisions, by the slowest tier that a start came from: estimated over actual startup time,
+less one."""
 
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Both for one seed, and the profile that the simulator had."""
+
+    seed: int
     real: Startups
     simulated: Startups
     profile: Profile
     workload: str
     gap_cv: float
+    estimate_errors: EstimateErrors
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The replays, and what they come to together: every request and every start counts the same."""
+
+    replays: tuple[Replay, ...]
+
+    @property
+    def real(self) -> Startups:
+        """What was measured, of all seeds."""
+        return _pooled([one.real for one in self.replays])
+
+    @property
+    def simulated(self) -> Startups:
+        """What was foretold, of all seeds."""
+        return _pooled([one.simulated for one in self.replays])
+
+    @property
+    def estimate_errors(self) -> dict[Tier, list[float]]:
+        """Those of all seeds, of each tier that something started from."""
+        found = {tier: list(self._errors(tier)) for tier in Tier}
+        return {tier: errors for tier, errors in found.items() if errors}
+
+    def _errors(self, tier: Tier) -> Iterator[float]:
+        return chain.from_iterable(one.estimate_errors.get(tier, ()) for one in self.replays)
+
+
+def _pooled(some: Sequence[Startups]) -> Startups:
+    seconds = tuple(chain.from_iterable(one.seconds for one in some))
+    return Startups(seconds, {tier: sum(one.starts_by_tier.get(tier, 0) for one in some) for tier in Tier})

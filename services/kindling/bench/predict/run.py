@@ -13,8 +13,8 @@ from kindling.bench.predict.calibrate import calibrate
 from kindling.bench.predict.foretell import foretell
 from kindling.bench.predict.models import checkpoint_bytes, make_models
 from kindling.bench.predict.options import CHUNK_BYTES, CONTEXT_TOKENS, PredictOptions
-from kindling.bench.predict.profile import learned, starts_by_tier
-from kindling.bench.predict.results import Results, Startups
+from kindling.bench.predict.profile import learned, starts_by_tier, startup_errors
+from kindling.bench.predict.results import Replay, Results, Startups
 from kindling.bench.predict.session import Answer, Session
 from kindling.platform.clock import Clock, SystemClock
 from kindling.platform.errors import InvalidArgumentError
@@ -34,15 +34,19 @@ def measure(start_cluster: StartCluster, options: PredictOptions, say: Say) -> R
         InvalidArgumentError: NO_REQUESTS, or what ``redraw`` raises.
         KindlingError: what the cluster answers with.
     """
-    workload = draw(options)
+    workloads = {seed: draw(options, seed) for seed in options.seeds}
     with tempfile.TemporaryDirectory(prefix="kindling-bench-") as name:
         say("making the models")
         models = make_models(Path(name), options)
-        return asyncio.run(_measure(start_cluster, Path(name), models, workload, options, say))
+        replays = [
+            asyncio.run(_measure(start_cluster, Path(name) / f"cluster-{seed}", models, seed, workload, options, say))
+            for seed, workload in workloads.items()
+        ]
+    return Results(tuple(replays))
 
 
-def draw(options: PredictOptions) -> Workload:
-    """Return the requests to replay.
+def draw(options: PredictOptions, seed: int) -> Workload:
+    """Return the requests to replay for a seed.
 
     Raises InvalidArgumentError NO_REQUESTS, or what ``redraw`` raises.
     """
@@ -54,11 +58,11 @@ def draw(options: PredictOptions) -> Workload:
         cv=options.cv,
         zipf=options.zipf,
         lengths=lengths,
-        seed=options.seed,
+        seed=seed,
         duration_seconds=duration,
     )
     if not workload.arrivals:
-        message = f"No request comes in {workload.name}, seed {options.seed}; give a higher rate or a longer duration."
+        message = f"No request comes in {workload.name}, seed {seed}; give a higher rate or a longer duration."
         raise InvalidArgumentError(message, reason="NO_REQUESTS")
     return workload
 
@@ -67,21 +71,28 @@ async def _measure(
     start_cluster: StartCluster,
     place: Path,
     models: Mapping[str, Path],
+    seed: int,
     workload: Workload,
     options: PredictOptions,
     say: Say,
-) -> Results:
+) -> Replay:
     size_bytes = checkpoint_bytes(next(iter(models.values())))
     pool_bytes = int(options.pool_models * size_bytes) // CHUNK_BYTES * CHUNK_BYTES
     node = Node(options.workers, pool_bytes, int(size_bytes / options.load_seconds))
-    say("starting the cluster")
-    async with start_cluster(place / "cluster", node) as cluster, deployed(cluster, models, options) as channel:
-        return await _compare(channel, node, size_bytes, workload, options, say)
+    say(f"seed {seed}: starting the cluster")
+    async with start_cluster(place, node) as cluster, deployed(cluster, models, options) as channel:
+        return await _compare(channel, node, size_bytes, seed, workload, options, say)
 
 
 async def _compare(
-    channel: grpc.aio.Channel, node: Node, size_bytes: int, workload: Workload, options: PredictOptions, say: Say
-) -> Results:
+    channel: grpc.aio.Channel,
+    node: Node,
+    size_bytes: int,
+    seed: int,
+    workload: Workload,
+    options: PredictOptions,
+    say: Say,
+) -> Replay:
     clock = SystemClock()
     say("bringing the models to the SSD")
     filling = Session(channel, options.shape)
@@ -95,12 +106,13 @@ async def _compare(
     before = [one.arrival for one in session.answers]
     say(f"replaying {len(workload.arrivals)} requests within {options.duration_seconds:g} s")
     answers = await replay(session, workload, clock)
-    starts = starts_by_tier(await status(channel)) - starts_by_tier(known)
+    errors = startup_errors(await status(channel), starts_by_tier(known))
+    starts = {tier: len(of_tier) for tier, of_tier in errors.items()}
     say("foretelling")
     profile = learned(known, calibration)
     simulated = foretell(before, [one.arrival for one in answers], profile.setup(node, size_bytes, options))
     real = Startups(tuple(map(calibration.startup_seconds, answers)), starts)
-    return Results(real, simulated, profile, workload.name, workload.gap_cv)
+    return Replay(seed, real, simulated, profile, workload.name, workload.gap_cv, errors)
 
 
 async def replay(session: Session, workload: Workload, clock: Clock) -> list[Answer]:

@@ -83,5 +83,6 @@ def _not_found(name: str) -> NotFoundError:
     return NotFoundError(
         f"The model {name[:128]!r} does not exist; GET /v1/models lists those that do.",
         reason="MODEL_NOT_FOUND",
+        metadata={"model": name[:128]},
         field="model",
     )

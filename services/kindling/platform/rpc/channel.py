@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from kindling.platform.rpc.status import remote_errors
+from kindling.platform.rpc.tracing import client_interceptors
 from kindling.platform.telemetry import tracing_enabled
 
 __all__ = ["ChannelPool", "open_channel", "remote_errors"]
@@ -29,7 +29,7 @@ def open_channel(address: str, *, keepalive: bool = True, retry: bool = True) ->
     With ``retry``, calls that fail as UNAVAILABLE before a byte of the answer came are tried four times in all; callers
     that know a better place to go do without. With ``keepalive`` a peer that hangs is noticed within about 15 seconds.
     """
-    interceptors = aio_client_interceptors() if tracing_enabled() else None
+    interceptors = client_interceptors() if tracing_enabled() else None
     return grpc.aio.insecure_channel(address, options=_options(keepalive, retry), interceptors=interceptors)
 
 

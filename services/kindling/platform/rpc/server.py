@@ -10,9 +10,12 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from kindling.platform.errors import FailedPreconditionError
+from kindling.platform.rpc import spans
 from kindling.platform.rpc.channel import MAX_MESSAGE_BYTES
 from kindling.platform.rpc.interceptors import ErrorInterceptor
-from kindling.platform.telemetry import tracing_enabled
+from kindling.platform.rpc.spans import TelemetryServicer
+from kindling.platform.telemetry import process_spans, tracing_enabled
+from kindling.v1 import telemetry_pb2_grpc
 
 T = TypeVar("T")
 _OPTIONS = [
@@ -41,6 +44,11 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self.port = 0
+        self.add(
+            telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server,
+            TelemetryServicer(process_spans()),
+            spans.SERVICE_NAME,
+        )
 
     def add(self, register: Callable[[T, grpc.aio.Server], None], servicer: T, name: str) -> None:
         """Serve ``servicer``; ``name`` is its full name, for instance ``kindling.v1.StorageService``."""
@@ -85,5 +93,6 @@ class RpcServer:
 
 def _interceptors() -> list[grpc.aio.ServerInterceptor]:
     # Tracing goes first so that the span covers what the error interceptor does.
-    tracing = [aio_server_interceptor(filter_=filters.negate(filters.health_check()))] if tracing_enabled() else []
+    looked_at = filters.negate(filters.any_of(filters.health_check(), filters.service_name(spans.SERVICE_NAME)))
+    tracing = [aio_server_interceptor(filter_=looked_at)] if tracing_enabled() else []
     return [*tracing, ErrorInterceptor()]

@@ -1,5 +1,6 @@
 """How long a model would take to start on a worker, and its generations to move to another."""
 
+import math
 from dataclasses import dataclass
 
 from kindling.scheduler.domain.loads import Load
@@ -53,29 +54,37 @@ def estimate(
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
     learned = view.experience
     if view.holders.has_parked(worker.worker_id, checkpoint.digest):
-        parked_seconds = learned.parked_seconds(checkpoint, worker) or assumptions.parked_seconds
-        return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU)
+        parked_seconds = learned.parked_seconds(worker, assumptions.parked_seconds)
+        return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU, learned.asking_seconds)
     own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
     queue_seconds, load_seconds = _turn(view, own)
+    source = max(own.missing, default=None)
     return Estimate(
         worker_id=worker.worker_id,
         queue_seconds=queue_seconds,
         load_seconds=load_seconds,
-        init_seconds=learned.init_seconds(checkpoint, worker) or assumptions.init_seconds,
-        source=max(own.missing, default=None),
+        init_seconds=learned.init_seconds(checkpoint, worker, source) or assumptions.init_seconds,
+        source=source,
         dispatch_seconds=learned.dispatch_seconds,
     )
 
 
 def migration_seconds(view: ClusterView, source: Instance, target: Worker, tokens: float | None = None) -> float:
-    """Return how long an instance's generations, of so many tokens together, take to move to another worker.
-
-    How many tokens they have is not told before they move: without a figure, each has as many as those that moved.
-    """
-    handovers = view.experience.handovers
+    """Return how long an instance's generations take to move to another worker, if they have so many tokens together,
+    by default those that they have now."""
     if tokens is None:
-        tokens = view.grants.in_flight(source.instance_id) * handovers.generation_tokens(source.digest)
-    return handovers.seconds(source.digest, target.device_kind, tokens)
+        tokens = generation_tokens(view, source)
+    return view.experience.handovers.seconds(source.digest, target.device_kind, tokens)
+
+
+def generation_tokens(view: ClusterView, instance: Instance) -> float:
+    """Return how many tokens an instance's generations have together, prompts and answers.
+
+    Those of which the worker has not told it yet have as many as those that moved.
+    """
+    told = view.link(instance.worker_id).tokens(instance.instance_id)
+    otherwise = view.experience.handovers.generation_tokens(instance.digest)
+    return math.fsum(told.get(name, otherwise) for name in view.grants.running(instance.instance_id))
 
 
 def _turn(view: ClusterView, own: Load) -> tuple[float, float]:
@@ -101,4 +110,5 @@ def _load_seconds(view: ClusterView, load: Load, worker: Worker) -> float:
     is_own = load.worker.worker_id == worker.worker_id
     node, device = view.nodes[load.worker.node_id], load.worker.device_tier
     parts = ((tier, count) for tier, count in load.missing.items() if is_own or tier > Tier.DRAM)
-    return sum(count / view.experience.bandwidths.path(node, tier, device) for tier, count in parts)
+    links = view.experience.bandwidths
+    return sum(links.seconds(tier, count, links.path(node, tier, device)) for tier, count in parts)

@@ -2,7 +2,7 @@
 
 import math
 
-_NOISE = 0.1  # of an outcome, relative
+_NOISE = 0.1  # of an outcome, relative, unless it is known better
 _SURPRISE = 3.0  # standard deviations from which on an outcome is doubted
 _PRIOR_SPREAD = 10.0  # how wrong the prior may be, relative
 _FORGETTING = 0.9
@@ -20,8 +20,9 @@ class LinearFit:
     coefficients are counted in units of the prior's, which must be positive.
     """
 
-    def __init__(self, slope: float, base: float) -> None:
+    def __init__(self, slope: float, base: float, noise: float = _NOISE) -> None:
         self.count = 0
+        self._noise = noise
         self._units = slope, base
         self._state = 1.0, 1.0
         self._variance = _PRIOR_SPREAD**2, 0.0, _PRIOR_SPREAD**2  # of the slope, of both, of the base
@@ -35,7 +36,7 @@ class LinearFit:
         error = seconds / scale - slope_row * slope - base_row * base
         slope_gain = slope_variance * slope_row + both * base_row
         base_gain = both * slope_row + base_variance * base_row
-        spread = max(_NOISE**2 + slope_row * slope_gain + base_row * base_gain, (error / _SURPRISE) ** 2)
+        spread = max(self._noise**2 + slope_row * slope_gain + base_row * base_gain, (error / _SURPRISE) ** 2)
         self._state = slope + slope_gain * error / spread, base + base_gain * error / spread
         self._variance = _grown(
             slope_variance - slope_gain * slope_gain / spread,

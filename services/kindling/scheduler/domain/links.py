@@ -1,8 +1,9 @@
 """What the scheduler's connection to a worker has told it."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kindling.scheduler.domain.values import LoadReport, ParkedCheckpoint, WorkerReport
+from kindling.scheduler.domain.values import LoadReport, ParkedCheckpoint, ReportedInstance, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +38,12 @@ class Link:
 
     def loaded(self, instance_id: str) -> LoadReport | None:
         """The complete report of an instance's start, if the worker has told it."""
+        return next((one.loaded for one in self._reported(instance_id)), None)
+
+    def tokens(self, instance_id: str) -> Mapping[str, int]:
+        """How many tokens each generation of an instance had, as far as the worker has told it."""
+        return next((one.tokens for one in self._reported(instance_id)), {})
+
+    def _reported(self, instance_id: str) -> Iterator[ReportedInstance]:
         instances = self.report.instances if self.report else ()
-        return next((one.loaded for one in instances if one.instance_id == instance_id), None)
+        return (one for one in instances if one.instance_id == instance_id)

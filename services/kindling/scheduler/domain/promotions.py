@@ -112,7 +112,8 @@ class PromotionSearch:
         """The next piece for a node; none if more would save nothing there."""
         total_bytes, bandwidths = self.checkpoint.total_bytes, self.view.experience.bandwidths
         speed = bandwidths.path(node, Tier.SSD, worker.device_tier)
-        init_seconds = self.view.experience.init_seconds(self.checkpoint, worker) or self.assumptions.init_seconds
+        known_seconds = self.view.experience.init_seconds(self.checkpoint, worker, Tier.SSD)
+        init_seconds = known_seconds or self.assumptions.init_seconds
         useful_bytes = total_bytes - int(init_seconds * speed)
         held_bytes = self.view.holders.held(node.node_id, self.checkpoint.digest).get(Tier.DRAM, 0)
         saved = 1 / speed - _seconds_per_byte_from_dram(self.view, node, worker)

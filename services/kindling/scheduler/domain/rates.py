@@ -4,8 +4,8 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-_WINDOW = 8
-_DECAY = 0.75
+_WINDOW, _DECAY = 8, 0.75
+_LONG_WINDOW, _LONG_DECAY = 32, 0.9
 _PRIOR_WEIGHT = 0.5
 
 
@@ -14,11 +14,15 @@ class LearnedRate:
 
     One sample among others that agree moves nothing, however far off it is: weights are at most 1. Three in a row that
     agree with each other are believed. What was believed before counts as a sample half as heavy as the newest.
+
+    A ``steady`` one is of 32 samples, each nine tenths of the one after it: seven in a row are believed. That suits
+    what hardly changes, of which there are many samples, each of them noisy.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, steady: bool = False) -> None:
         self.count = 0
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_WINDOW)  # (value, weight), the newest first
+        window, self._decay = (_LONG_WINDOW, _LONG_DECAY) if steady else (_WINDOW, _DECAY)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=window)  # (value, weight), the newest first
         self._medians: dict[float | None, float] = {}  # by prior: asked for far more often than samples come
 
     def add(self, value: float, weight: float = 1.0) -> None:
@@ -37,7 +41,7 @@ class LearnedRate:
 
     def _weighed(self, prior: float | None) -> Iterator[tuple[float, float]]:
         for age, (value, weight) in enumerate(self._samples):
-            yield value, weight * _DECAY**age
+            yield value, weight * self._decay**age
         if prior is not None:
             yield prior, _PRIOR_WEIGHT
 

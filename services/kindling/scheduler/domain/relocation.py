@@ -15,7 +15,7 @@ from kindling.scheduler.domain.decisions import (
     Wait,
     WaitReason,
 )
-from kindling.scheduler.domain.estimate import Estimate
+from kindling.scheduler.domain.estimate import Estimate, generation_tokens
 from kindling.scheduler.domain.plans import Move, Plan, Start, Stop
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.troubles import Troubles
@@ -25,7 +25,7 @@ from kindling.scheduler.domain.view import ClusterView
 
 _DRAINED = "its node is drained"
 _NO_PLACE = frozenset({WaitReason.NO_SLOT, WaitReason.NO_WORKERS, WaitReason.ALL_FAILED})
-NewInstance = Callable[[Model, Estimate, float], Instance]
+NewInstance = Callable[[Model, Estimate, float, str | None], Instance]  # the last is whose device it is
 StopInstances = Callable[[str, str, float], Stop]
 
 
@@ -52,7 +52,8 @@ class Relocation:
         target = self._instance_there(model, worker)
         for instance in (*sources, *([target] if target else [])):
             self._check_stays(instance, as_target=instance is target)
-        start = None if target else self._start_there(model, worker, now)
+        tenant = next((source.tenant for source in sources), None)
+        start = None if target else self._start_there(model, worker, tenant, now)
         target = target or (start.instance if start else None)
         assert target is not None
         return [
@@ -75,13 +76,13 @@ class Relocation:
         usable = (one for one in there if self._view.serves(one) or scaling.will_serve(self._view, one))
         return next(usable, None)
 
-    def _start_there(self, model: Model, worker: Worker, now: float) -> Start:
+    def _start_there(self, model: Model, worker: Worker, tenant: str | None, now: float) -> Start:
         if not self._view.free_slots(worker):
             raise setbacks.no_free_slot(worker, [one.model for one in self._view.instances_on(worker.worker_id)])
         if (free_bytes := self._view.free_bytes(worker)) < model.device_bytes:
             raise setbacks.no_free_memory(worker, model, int(free_bytes))
         placement = self._policy.place_on(self._view, model, worker, now)
-        return Start(self._new_instance(model, placement, now), placement, (), None)
+        return Start(self._new_instance(model, placement, now, tenant), placement, (), None)
 
     def _move(self, source: Instance, target: Instance, reason: str, start: Start | None = None) -> Move:
         migration = Migration(source.instance_id, target.instance_id)
@@ -93,7 +94,7 @@ class Relocation:
     def make_way(self, decision: MoveInstance, now: float) -> Move:
         """Have an instance's generations go on elsewhere, as the policy decided."""
         source = self._view.instances[decision.instance_id]
-        target = self._new_instance(self._view.models[source.model], decision.target, now)
+        target = self._new_instance(self._view.models[source.model], decision.target, now, source.tenant)
         return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
 
     # Because a node is drained
@@ -136,7 +137,8 @@ class Relocation:
             decision = next((one for one in decision.steps if isinstance(one, StopInstance)), decision.steps[0])
         if isinstance(decision, StartInstance):
             placement = decision.placement
-            start = Start(self._new_instance(model, placement, now), placement, decision.alternatives, None)
+            target = self._new_instance(model, placement, now, instance.tenant)
+            start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
         if isinstance(decision, StopInstance | AwaitSlot):
             self._view.claim(decision.instance_id)
@@ -162,7 +164,8 @@ class Relocation:
         return decision
 
     def _elsewhere(self, instance: Instance, model: Model) -> Instance | None:
-        """The best other instance of the same model: one with room, one that serves already, the emptiest."""
+        """The best other instance of the same model: one with room, one that serves already, the one with the fewest
+        generations, and of several the one where they have the fewest tokens."""
         others = (one for one in self._view.instances_of(model.name) if one.instance_id != instance.instance_id)
         staying = (one for one in others if self._stays(one))
         return min(staying, key=lambda one: self._aptness(one, instance, model), default=None)
@@ -171,9 +174,10 @@ class Relocation:
         is_there = self._view.serves(other) or scaling.will_serve(self._view, other)
         return is_there and other.instance_id not in self._view.migrations
 
-    def _aptness(self, other: Instance, instance: Instance, model: Model) -> tuple[bool, bool, int, str]:
+    def _aptness(self, other: Instance, instance: Instance, model: Model) -> tuple[bool, bool, int, float, str]:
         has_room, load = self._has_room(other, instance, model), self._view.load(other.instance_id)
-        return not has_room, not self._view.serves(other), load, other.instance_id
+        tokens = generation_tokens(self._view, other)
+        return not has_room, not self._view.serves(other), load, tokens, other.instance_id
 
     def _has_room(self, other: Instance, instance: Instance, model: Model) -> bool:
         together = self._view.load(other.instance_id) + self._view.load(instance.instance_id)

@@ -189,8 +189,9 @@ class RoomSearch:
         kind = worker.node_id, worker.device_kind
         if kind not in self._estimates:
             self._estimates[kind] = estimate(view, worker, checkpoint, self.now, self.assumptions)
-        init_seconds = view.experience.init_seconds(checkpoint, worker) or self.assumptions.init_seconds
-        return self._estimates[kind].seconds_with(init_seconds)
+        there = self._estimates[kind]
+        init_seconds = view.experience.init_seconds(checkpoint, worker, there.source) or self.assumptions.init_seconds
+        return there.seconds_with(init_seconds)
 
 
 def _cleared(worker: Worker, there: float, chosen: VictimSet) -> Room:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kindling.scheduler.domain.estimate import ESTIMATE_DIGITS, Assumptions, Estimate, estimate
 from kindling.scheduler.domain.free_slots import Group, Offer
-from kindling.scheduler.domain.values import Checkpoint, Worker
+from kindling.scheduler.domain.values import Checkpoint, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
 Rank = tuple[float, bool, float, float, str]
@@ -80,8 +80,9 @@ class _Search:
 
     def _least_seconds(self, speed: float, worker: Worker) -> float:
         """What a start takes at least that reads everything from the remote store, and waits for no other."""
-        learned, load_seconds = self.view.experience, self.checkpoint.total_bytes / speed
-        init_seconds = learned.init_seconds(self.checkpoint, worker) or self.assumptions.init_seconds
+        learned, source = self.view.experience, Tier.REMOTE
+        load_seconds = learned.bandwidths.seconds(source, self.checkpoint.total_bytes, speed)
+        init_seconds = learned.init_seconds(self.checkpoint, worker, source) or self.assumptions.init_seconds
         return round(learned.dispatch_seconds + max(load_seconds, init_seconds), ESTIMATE_DIGITS)
 
     def _plain(self, offers: Iterable[Offer]) -> Iterator[Offer]:

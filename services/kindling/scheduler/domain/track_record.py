@@ -29,6 +29,7 @@ class Quality:
 
     Errors are estimated over actual time, less one; median and P90 are without their signs, ``histogram`` counts those
     up to each of ``BUCKET_BOUNDS``. Startups and loads are told apart by the slowest tier that bytes came from.
+    ``errors`` are there for all nodes together alone, the oldest first.
     """
 
     kind: EstimateKind
@@ -38,6 +39,7 @@ class Quality:
     median_error: float
     p90_error: float
     histogram: tuple[int, ...]
+    errors: tuple[float, ...] = ()
 
 
 _Subject = tuple[EstimateKind, Tier | None, str]
@@ -74,7 +76,10 @@ def _quality(subject: _Subject, errors: deque[float]) -> Quality:
     histogram = [0] * len(BUCKET_BOUNDS)
     for error in errors:
         histogram[bisect_left(BUCKET_BOUNDS, error)] += 1
-    return Quality(*subject, len(errors), _quantile(sizes, 0.5), _quantile(sizes, 0.9), tuple(histogram))
+    median_error, p90_error = _quantile(sizes, 0.5), _quantile(sizes, 0.9)
+    _, _, node_id = subject
+    each = () if node_id else tuple(errors)
+    return Quality(*subject, len(errors), median_error, p90_error, tuple(histogram), each)
 
 
 def _quantile(ascending: list[float], part: float) -> float:

@@ -193,6 +193,7 @@ async def test_close_ends_open_streams_and_refuses_new_ones() -> None:
     engine.allow()
     await anext(stream)
     closing = asyncio.ensure_future(loop.close())
+    await asyncio.sleep(0)  # it has to be closing before the step ends, or another step waits to be allowed
     engine.allow()
     await closing
     with pytest.raises(UnavailableError, match="stopping"):

@@ -8,6 +8,7 @@ import pytest
 from kindling.platform.errors import UnavailableError
 from kindling.platform.rpc.channel import remote_errors
 from kindling.v1 import cluster_pb2, inference_pb2
+from kindling.worker.stream import LEAST_GROWTH_TOKENS
 from support.worker_service import (
     WORKER_ID,
     ManualClock,
@@ -33,6 +34,36 @@ async def test_a_watcher_sees_the_worker_at_once_and_after_changes() -> None:
         await _until(watch, lambda view: not view.instances[0].generation_ids)
         await worker.stub.StopInstance(inference_pb2.StopInstanceRequest(instance_id="m-1"))
         await _until(watch, lambda view: not view.instances)
+
+
+async def test_a_watcher_is_told_whose_the_generations_are() -> None:
+    async with running_worker(stepped=True) as worker:
+        await worker.start()
+        calls = []
+        for name, tenant in (("a", "acme"), ("b", "")):
+            request = generate_request(name, max_tokens=1)
+            request.tenant = tenant
+            calls.append(worker.stub.Generate(request))
+        watch = worker.stub.WatchWorker(inference_pb2.WatchWorkerRequest())
+        seen = await _until(watch, lambda view: len(view.instances[0].generation_ids) == 2)
+        assert dict(seen.instances[0].tenants) == {"a": "acme"}
+        worker.engines.engine.permits.release(10)
+        for call in calls:
+            assert [event async for event in call]
+
+
+async def test_a_watcher_is_told_how_many_tokens_generations_have_as_they_grow() -> None:
+    async with running_worker(stepped=True) as worker:
+        await worker.start()
+        watch = worker.stub.WatchWorker(inference_pb2.WatchWorkerRequest())
+        call = worker.stub.Generate(generate_request(max_tokens=1000))
+        first = await _until(watch, lambda view: view.instances[0].generation_ids)
+        (prompt_tokens,) = first.instances[0].generation_tokens
+        worker.engines.engine.permits.release(LEAST_GROWTH_TOKENS + 1)
+        grown = await _until(watch, lambda view: list(view.instances[0].generation_tokens) != [prompt_tokens])
+        assert prompt_tokens + LEAST_GROWTH_TOKENS <= grown.instances[0].generation_tokens[0]
+        call.cancel()
+        worker.engines.engine.permits.release(1)
 
 
 async def test_changes_within_50_milliseconds_are_told_together() -> None:

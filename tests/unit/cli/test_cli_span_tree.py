@@ -1,0 +1,58 @@
+"""A trace as `kindling trace` draws it."""
+
+from io import StringIO
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+
+from kindling.cli.span_tree import branches, render_trace
+from kindling.v1 import cluster_pb2, telemetry_pb2
+
+
+def span(name: str, parent: str, begins: float, ends: float | None, **more) -> telemetry_pb2.Span:
+    seen = telemetry_pb2.Span(
+        span_id=name, parent_span_id=parent, name=name, start_time=at(begins), service="kindling-worker", **more
+    )
+    if ends is not None:
+        seen.end_time.CopyFrom(at(ends))
+    return seen
+
+
+def at(seconds: float) -> Timestamp:
+    return Timestamp(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
+
+
+def drawn(*spans: telemetry_pb2.Span, unreachable: tuple[str, ...] = ()) -> str:
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(render_trace(cluster_pb2.GetTraceResponse(trace_id="t", spans=spans, unreachable=unreachable)))
+    return console.export_text()
+
+
+def test_children_follow_their_parents_by_their_beginnings() -> None:
+    spans = [
+        span("b", "root", 2, 3),
+        span("lost", "nobody keeps", 4, 5),
+        span("a1", "a", 1, 2),
+        span("root", "", 0, 9),
+        span("a", "root", 1, 2),
+    ]
+    found = [(branch.span.name, branch.depth) for branch in branches(spans)]
+    assert found == [("root", 0), ("a", 1), ("a1", 2), ("b", 1), ("lost", 0)]
+
+
+def test_bars_lie_where_the_spans_do() -> None:
+    text = drawn(span("root", "", 0, 8), span("late", "root", 6, 8), span("short", "root", 0, 0.001))
+    root, late, short = (next(line for line in text.splitlines() if name in line) for name in ("root", "late", "short"))
+    assert root.count("█") == 4 * late.count("█") == 32
+    assert late.index("█") > root.index("█")
+    assert "▏" in short
+    assert "+6.0 s" in late
+
+
+def test_open_spans_errors_links_and_silence_are_shown() -> None:
+    links = [telemetry_pb2.SpanLink(trace_id="0123456789abcdef", span_id="beef")]
+    text = drawn(span("root", "", 0, 8, error="BROKEN", links=links), span("open", "root", 4, None), unreachable=("w",))
+    assert "still open" in text
+    assert "BROKEN" in text
+    assert "linked to 01234567…/beef" in text
+    assert "w did not answer" in text
