@@ -240,3 +240,22 @@ def test_it_goes_on_counting_on_those_that_leave_until_all_are_gone() -> None:
         views.report(planner.view, "n/w0")
     assert len(planner.plan(NOW + 20).starts) == 1
     planner.view.check_integrity()
+
+
+def test_who_leaves_a_drained_node_has_several_make_room_one_after_the_other() -> None:
+    planner = views.planner()
+    for name in ("n", "drained"):
+        with_memory(planner.view, name, 10)
+    for model in ("two", "three", "five"):
+        run(planner.view, model, now=NOW - 100)
+    run(planner.view, "ten", "drained/w0", busy=True, now=NOW - 1)
+    planner.view.drained.add("drained")
+    stopped = [stop.instance.instance_id for step in range(4) for stop in planner.plan(NOW + step).stops]
+    assert sorted(stopped) == ["five-1", "three-1", "two-1"]
+    for name in stopped:
+        planner.view.remove_instance(name)
+        views.report(planner.view, "n/w0")
+    (move,) = planner.plan(NOW + 5).moves
+    assert move.start is not None
+    assert move.start.instance.worker_id == "n/w0"
+    planner.view.check_integrity()
