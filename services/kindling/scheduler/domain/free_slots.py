@@ -1,5 +1,6 @@
 """The workers that have a free slot, in the orders in which a search for the best of them looks at them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A worker with a free slot; ``speed`` is the bytes per second from the remote store to its device."""
+    """A worker with a free slot and ``free_bytes`` for it, infinity if that is not known; ``speed`` is the bytes per
+    second from the remote store to its device."""
 
     worker: Worker
     speed: float
     group: Group
+    free_bytes: float = math.inf
 
 
 class _Walks:
@@ -61,10 +64,10 @@ class FreeSlots:
     def __bool__(self) -> bool:
         return bool(self._offers)
 
-    def put(self, worker: Worker, speed: float, is_loading: bool) -> None:
-        """A worker has a free slot, reached at ``speed``; its node is loading or not."""
+    def put(self, worker: Worker, speed: float, is_loading: bool, free_bytes: float = math.inf) -> None:
+        """A worker has a free slot with so much memory, reached at ``speed``; its node is loading or not."""
         group = Group(is_loading, worker.device_tier, worker.device_kind, worker.init_seconds > 0)
-        offer = Offer(worker, speed, group)
+        offer = Offer(worker, speed, group, free_bytes)
         known = self._offers.get(worker.worker_id)
         if offer == known:
             return

@@ -1,5 +1,7 @@
 """Whether what the view looks up is what its records say."""
 
+import math
+
 from kindling.scheduler.domain.records import ClusterRecords
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Worker
 
@@ -13,12 +15,18 @@ def check(records: ClusterRecords) -> None:
     for worker in records.workers.values():
         decided = [i for i in records.instances_on(worker.worker_id) if i.state is not InstanceState.STOPPING]
         assert len(decided) <= worker.slots, f"{worker.worker_id} is double-booked"
+        _check_memory(worker, [records.footprints.of(i.instance_id) for i in decided])
     for migration in records.migrations.values():
         _check_migration(records, migration)
     for part in (records.migrations, records.holders, records.loads, records.slots):
         part.check_integrity()
     _check_workers(records)
     _check_instances(records)
+
+
+def _check_memory(worker: Worker, footprints: list[float]) -> None:
+    known = sum(footprint for footprint in footprints if footprint < math.inf)
+    assert not worker.memory_bytes or known <= worker.memory_bytes, f"{worker.worker_id} holds more than it can"
 
 
 def _check_migration(records: ClusterRecords, migration: Migration) -> None:
@@ -37,13 +45,18 @@ def _check_workers(records: ClusterRecords) -> None:
     there = {name for names in records.workers_on.values() for name in names}
     assert there == records.workers.keys() | {one.worker_id for one in records.instances.values()}
     for name, worker in records.workers.items():
-        assert (name in records.slots) == (name in records.startable and records.free_slots(worker) > 0)
+        assert (name in records.slots) == (name in records.startable and _has_place(records, worker))
         _check_offer(records, worker)
+
+
+def _has_place(records: ClusterRecords, worker: Worker) -> bool:
+    return records.free_slots(worker) > 0 and records.free_bytes(worker) > 0
 
 
 def _check_offer(records: ClusterRecords, worker: Worker) -> None:
     if (offer := records.slots.offer(worker.worker_id)) is not None:
         assert offer.worker == worker
+        assert offer.free_bytes == records.free_bytes(worker)
         assert offer.speed == records.remote_speed(worker)
         assert offer.group.is_loading == bool(records.loads.on_node(worker.node_id))
 

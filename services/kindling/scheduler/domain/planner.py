@@ -1,5 +1,6 @@
 """The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -122,6 +123,7 @@ class Planner:
         plan = Plan()
         self._looks_again_at = None
         self.view.claimed.clear()
+        self.view.counted_on.clear()
         self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._patience.overdue(now))
@@ -157,15 +159,17 @@ class Planner:
 
     def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
         """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
-        the same ones."""
-        is_full = False
+        the same ones and needs as much memory."""
+        full_from = math.inf
         for model in models:
             request, avoid = self._next_in_line(model, now)
             need = self._need(model, request, avoid, now)
             is_picky = bool(need.avoid or need.excluded)
-            if not is_full or is_picky:
+            needed_bytes = model.checkpoint.total_bytes
+            if needed_bytes < full_from or is_picky:
                 wait = self._extend(need, request, plan, now)
-                is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
+                if not is_picky and wait == Wait(WaitReason.NO_SLOT):
+                    full_from = needed_bytes
 
     def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
         """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""

@@ -1,10 +1,13 @@
 """The cluster as the leader sees it: records of etcd, reports of workers and the leader's own decisions, indexed."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from kindling.scheduler.domain.device_sizes import DeviceSizes
 from kindling.scheduler.domain.experience import Experience
+from kindling.scheduler.domain.footprints import Footprints
 from kindling.scheduler.domain.free_slots import FreeSlots
 from kindling.scheduler.domain.grants import GrantLedger
 from kindling.scheduler.domain.holders import Holders
@@ -45,6 +48,7 @@ class ClusterRecords:
         self.holders = Holders()
         self.slots = FreeSlots()
         self.sizes = DeviceSizes()
+        self.footprints = Footprints()
         self.idle = IdleInstances()
         self.startable: set[str] = set()  # workers that can be given an instance, room aside
         self.stopping: set[str] = set()  # instances
@@ -52,6 +56,7 @@ class ClusterRecords:
         self.unheard: set[str] = set()  # workers that have instances and do not tell of them
         self.minimal: set[str] = set()  # models with min_instances
         self.claimed: set[str] = set()  # instances that leave, on whose slots the plan under way counts
+        self.counted_on: Counter[str] = Counter()  # free bytes that the plan under way counts on, by worker
         self.setbacks = Troubles(max_attempts=1)  # migrations that failed, by source
         self.of_model: defaultdict[str, set[str]] = defaultdict(set)
         self.on_worker: defaultdict[str, set[str]] = defaultdict(set)
@@ -99,8 +104,31 @@ class ClusterRecords:
 
     def free_slots(self, worker: Worker) -> int:
         """Slots of a worker that neither a decision nor an instance of any origin holds."""
-        held = self.on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
-        return max(0, worker.slots - len(held))
+        return max(0, worker.slots - len(self._held(worker)))
+
+    def free_bytes(self, worker: Worker) -> float:
+        """Device memory of a worker that none of those holds; infinity if it does not tell its size."""
+        if not worker.memory_bytes:
+            return math.inf
+        return max(0.0, worker.memory_bytes - self.footprints.together(self._held(worker)))
+
+    def has_room(self, worker_id: str, needed_bytes: int) -> bool:
+        """Whether a worker can be given an instance of that size now, what the plan under way counts on left out."""
+        offer = self.slots.offer(worker_id)
+        return offer is not None and offer.free_bytes - self.counted_on[worker_id] >= needed_bytes
+
+    def free_with(self, victims: Sequence[Instance]) -> float:
+        """Device memory of the worker that instances share once they are gone, what the plan under way counts on left
+        out; at most all of it, and infinity if its size is not known."""
+        worker = self.workers[victims[0].worker_id]
+        if not worker.memory_bytes:
+            return math.inf
+        staying = self._held(worker) - {victim.instance_id for victim in victims}
+        return worker.memory_bytes - self.footprints.together(staying) - self.counted_on[worker.worker_id]
+
+    def _held(self, worker: Worker) -> AbstractSet[str]:
+        """What holds a slot and memory of a worker: what was decided, and what it runs, whoever started that."""
+        return self.on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
 
     def missing_bytes(self, worker: Worker, checkpoint: Checkpoint) -> dict[Tier, int]:
         """Bytes of a checkpoint not yet at a worker's device, by the fastest tier of its node that has them."""

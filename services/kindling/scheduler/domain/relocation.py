@@ -46,7 +46,7 @@ class Relocation:
     def to_worker(self, model: Model, worker: Worker, sources: Sequence[Instance], now: float) -> list[Move]:
         """Move instances of a model to the one on a worker, which is started if need be.
 
-        Raises WORKER_UNREACHABLE, NODE_DRAINED, NO_FREE_SLOT or MIGRATION_UNDERWAY.
+        Raises WORKER_UNREACHABLE, NODE_DRAINED, NO_FREE_SLOT, NO_FREE_MEMORY or MIGRATION_UNDERWAY.
         """
         target = self._instance_there(model, worker)
         for instance in (*sources, *([target] if target else [])):
@@ -77,6 +77,8 @@ class Relocation:
     def _start_there(self, model: Model, worker: Worker, now: float) -> Start:
         if not self._view.free_slots(worker):
             raise setbacks.no_free_slot(worker, [one.model for one in self._view.instances_on(worker.worker_id)])
+        if not self._view.has_room(worker.worker_id, model.checkpoint.total_bytes):
+            raise setbacks.no_free_memory(worker, model, self._view.free_bytes(worker))
         placement = self._policy.place_on(self._view, model, worker, now)
         return Start(self._new_instance(model, placement, now), placement, (), None)
 

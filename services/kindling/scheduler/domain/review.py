@@ -12,10 +12,11 @@ def review_worker(records: ClusterRecords, worker_id: str) -> None:
     can_start = worker is not None and records.can_start(worker)
     _mark(records.startable, worker_id, can_start)
     _mark(records.unheard, worker_id, has_instances and not records.link(worker_id).connected)
-    if worker is None or not can_start or not records.free_slots(worker):
+    if worker is None or not can_start or not records.free_slots(worker) or not (free := records.free_bytes(worker)):
         records.slots.drop(worker_id)
     else:
-        records.slots.put(worker, records.remote_speed(worker), is_loading=bool(records.loads.on_node(worker.node_id)))
+        is_loading = bool(records.loads.on_node(worker.node_id))
+        records.slots.put(worker, records.remote_speed(worker), is_loading, free)
 
 
 def review_model(records: ClusterRecords, name: str) -> None:

@@ -54,7 +54,7 @@ class RoomSearch:
         leaving = (
             view.instances[name] for name in chain(sorted(view.stopping), view.migrations) if name not in view.claimed
         )
-        ending = (one for one in leaving if self._is_allowed(one) and not _ends_with_its_work(view, one))
+        ending = (one for one in leaving if self._can_be_awaited(one) and self._suffices(one))
         for instance in islice(ending, _LOOKED_AT):
             self._consider(Room(self._leaves_in(instance) + self._there(instance), 0.0, _await(instance)))
 
@@ -62,12 +62,13 @@ class RoomSearch:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
         near = islice(filter(self._can_be_evicted, self._there_sooner()), _LOOKED_AT)
         for victim in chain(near, self._evictable()):
-            if (seconds := self._there(victim)) < self.limit_seconds:
+            if self._suffices(victim) and (seconds := self._there(victim)) < self.limit_seconds:
                 self._consider(Room(seconds, self._regret(victim), _stop(victim)))
 
     def look_at_busy(self, *, migrates: bool = True) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
+        movable = (one for one in self._there_sooner() if self._can_be_moved(one) and self._suffices(one))
+        for victim in islice(movable, _MOVERS):
             if migrates:
                 self._look_at_moving(victim)
             self._look_at_waiting(victim)
@@ -79,7 +80,7 @@ class RoomSearch:
         for target in free[:1]:
             self._consider_moving(victim, target, 0.0, _move(victim, target, self.need.model))
         if not free:
-            others = (one for one in self._evictable() if one.worker_id != victim.worker_id)
+            others = (one for one in self._evictable() if self._makes_way(one, victim))
             for other in islice(others, _MOVERS):
                 worker = self.view.workers[other.worker_id]
                 target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
@@ -116,11 +117,11 @@ class RoomSearch:
     def _nearby(self) -> Iterator[tuple[float, Worker]]:
         """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far as the
         model would be ready there within the limit."""
-        view, digest = self.view, self.need.model.checkpoint.digest
+        view, digest, needed = self.view, self.need.model.checkpoint.digest, self.need.model.checkpoint.total_bytes
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
         for name in sorted({*view.holders.parked_in(digest), *there}):
-            if name in view.startable and name not in view.slots and name not in self.barred:
+            if name in view.startable and name not in self.barred and not view.has_room(name, needed):
                 worker = view.workers[name]
                 if (seconds := self._ready_in(worker)) < self.limit_seconds:
                     yield seconds, worker
@@ -153,6 +154,18 @@ class RoomSearch:
 
     def _is_allowed(self, instance: Instance) -> bool:
         return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
+
+    def _can_be_awaited(self, instance: Instance) -> bool:
+        return self._is_allowed(instance) and not _ends_with_its_work(self.view, instance)
+
+    def _suffices(self, victim: Instance) -> bool:
+        """Whether the model has a place once an instance is gone."""
+        return self.view.free_with([victim]) >= self.need.model.checkpoint.total_bytes
+
+    def _makes_way(self, other: Instance, victim: Instance) -> bool:
+        """Whether a busy instance has a place elsewhere once another is gone there."""
+        needed_bytes = self.view.models[victim.model].checkpoint.total_bytes
+        return other.worker_id != victim.worker_id and self.view.free_with([other]) >= needed_bytes
 
     def _can_be_evicted(self, instance: Instance) -> bool:
         return self._is_allowed(instance) and scaling.is_spare(self.view, instance)

@@ -73,6 +73,18 @@ def no_free_slot(worker: Worker, models: Sequence[str]) -> ResourceExhaustedErro
     )
 
 
+def no_free_memory(worker: Worker, model: Model, free_bytes: float) -> ResourceExhaustedError:
+    """The worker has a slot, but what it runs leaves too little memory for the model."""
+    needed_bytes = model.checkpoint.total_bytes
+    return ResourceExhaustedError(
+        f"model {model.name!r} has {needed_bytes:,} bytes of weights, and worker {worker.worker_id} has "
+        f"{free_bytes:,.0f} of {worker.memory_bytes:,} bytes free; make room with `kindling evict`, or name another "
+        "worker",
+        reason="NO_FREE_MEMORY",
+        metadata={"worker_id": worker.worker_id, "model": model.name, "free_bytes": f"{free_bytes:.0f}"},
+    )
+
+
 def not_running(model: str, worker_id: str = "") -> FailedPreconditionError:
     """There is nothing to move."""
     where = f" on {worker_id}" if worker_id else ""

@@ -89,10 +89,13 @@ class _Search:
         """Those allowed that have nothing of the checkpoint."""
         for offer in offers:
             worker = offer.worker
-            if not (
-                worker.worker_id in self.barred or worker.worker_id in self._workers or worker.node_id in self._nodes
-            ):
+            is_known = worker.worker_id in self._workers or worker.node_id in self._nodes
+            if not is_known and self._is_allowed(worker):
                 yield offer
+
+    def _is_allowed(self, worker: Worker) -> bool:
+        name = worker.worker_id
+        return name not in self.barred and self.view.has_room(name, self.checkpoint.total_bytes)
 
     def _one_of_each_kind(self, node_id: str) -> Iterator[Offer]:
         """A node's offers, of those with the same estimate the first alone."""
@@ -100,7 +103,7 @@ class _Search:
         kinds = set()
         for offer in self.view.slots.on_node(node_id):
             worker = offer.worker
-            if worker.worker_id in self.barred:
+            if not self._is_allowed(worker):
                 continue
             kind = offer.group, worker.init_seconds, worker.worker_id if worker.worker_id in busy else ""
             if kind not in kinds and worker.worker_id not in self._workers:
@@ -110,7 +113,7 @@ class _Search:
     def _look(self, offers: Iterable[Offer]) -> None:
         for offer in offers:
             name = offer.worker.worker_id
-            if name not in self.barred and name not in self._seen:
+            if name not in self._seen and self._is_allowed(offer.worker):
                 placement = estimate(self.view, offer.worker, self.checkpoint, self.now, self.assumptions)
                 ranked = rank(offer, placement)
                 self._seen[name] = ranked, placement

@@ -67,6 +67,7 @@ class ClusterView(ClusterRecords):
         self.workers_on[instance.node_id].add(instance.worker_id)
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
+        self._measure(instance)
         place = self._place(instance)
         if place is not None:
             self.experience.hear(known, instance, place)
@@ -76,6 +77,11 @@ class ClusterView(ClusterRecords):
 
     def _hear_generation(self, instance_id: str, seconds: float) -> None:
         self.experience.hear_generation(self.instances[instance_id].digest, seconds)
+
+    def _measure(self, instance: Instance) -> None:
+        """An instance takes what its checkpoint has, whatever its model points at later."""
+        if self.is_current(instance):
+            self.footprints.enter(instance.instance_id, self.models[instance.model].checkpoint.total_bytes)
 
     def _follow_load(self, instance: Instance, place: Place | None, now: float) -> None:
         if instance.state is not InstanceState.STARTING and not instance.is_loading:
@@ -100,6 +106,7 @@ class ClusterView(ClusterRecords):
         self.on_worker[instance.worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
         self.claimed.discard(instance_id)
+        self.footprints.forget(instance_id)
         self.loads.end(instance)
         for migration in self.migrations_of(instance_id):
             self.end_migration(migration)
@@ -181,6 +188,8 @@ class ClusterView(ClusterRecords):
     def _review_model(self, name: str) -> None:
         review.review_model(self, name)
         for instance_id in self.of_model.get(name, ()):
+            self._measure(self.instances[instance_id])
+            self._review_worker(self.instances[instance_id].worker_id)
             self._review_instance(instance_id)
 
     def _review_migrating(self, migration: Migration) -> None:
