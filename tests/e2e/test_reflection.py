@@ -14,18 +14,18 @@ from support import api
 from support.cluster import RunningCluster
 
 BUF = Path(__file__).parents[2] / ".tools" / "node_modules" / ".bin" / "buf"
-COMMON = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+COMMON = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "kindling.v1.TelemetryService"}
 SECONDS = 30
 # Each kind of process: where it listens, what it serves, and a method with what goes in and what comes out.
 SERVICES: dict[str, tuple[Callable[[RunningCluster], str], set[str], tuple[str, str, str, str, bool]]] = {
     "gateway": (
         lambda cluster: cluster.grpc_address,
-        {"kindling.v1.GenerationService", "kindling.v1.ModelService", "kindling.v1.ClusterService"},
+        {f"kindling.v1.{name}Service" for name in ("Generation", "Model", "Cluster", "Tenant")},
         ("GenerationService", "Complete", "CompleteRequest", "CompleteResponse", True),
     ),
     "scheduler": (
         lambda cluster: api.status(cluster.grpc_address).leader_address,
-        {"kindling.v1.SchedulerService", "kindling.v1.ModelService", "kindling.v1.ClusterService"},
+        {f"kindling.v1.{name}Service" for name in ("Scheduler", "Model", "Cluster", "Tenant")},
         ("SchedulerService", "Release", "ReleaseRequest", "ReleaseResponse", False),
     ),
     "storage": (

@@ -24,7 +24,7 @@ def instruments() -> list[Instrument]:
 
 def _made_in(path: Path) -> Iterator[Instrument]:
     tree = ast.parse(path.read_text())
-    tables = [node.value for node in ast.walk(tree) if isinstance(node, ast.Assign) and _target(node) == "_METRICS"]
+    tables = [node.value for node in ast.walk(tree) if _target(node) == "_METRICS"]
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
@@ -34,9 +34,9 @@ def _made_in(path: Path) -> Iterator[Instrument]:
         if isinstance(node.args[0], ast.Constant):
             yield Instrument(kind, node.args[0].value, _unit(node))
         else:
-            rows = [ast.literal_eval(table) for table in tables]
+            rows = [row.elts for table in tables for row in table.elts]
             assert rows, f"{path}: a metric whose name cannot be read"
-            yield from (Instrument(kind, name, unit) for table in rows for name, unit, *_ in table)
+            yield from (Instrument(kind, name.value, unit.value) for name, unit, *_ in rows)
 
 
 def _unit(call: ast.Call) -> str:
@@ -44,5 +44,7 @@ def _unit(call: ast.Call) -> str:
     return ast.literal_eval(units[0])
 
 
-def _target(node: ast.Assign) -> str:
-    return node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
+def _target(node: ast.AST) -> str:
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    is_assigned = isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name)
+    return target.id if is_assigned else ""

@@ -24,6 +24,7 @@ from kindling.scheduler.domain.plans import Grant, Limits
 from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.values import Model, ModelSettings, Worker
 from kindling.scheduler.manage_models import delete_model
+from kindling.scheduler.manage_tenants import QuotaChange, set_tenant
 from kindling.scheduler.migrate_model import Destination, migrate_model
 from kindling.scheduler.ports import Office
 from kindling.scheduler.seat import Seat
@@ -220,6 +221,19 @@ class SimulatedCluster:
 
         await self._insist(ask)
 
+    async def set_quota(self, tenant: str, change: QuotaChange) -> None:
+        """Set some of a tenant's quotas; asked again until there is an answer."""
+
+        async def ask(_: SimulatedScheduler, term: Term) -> None:
+            await set_tenant(term, tenant, change)
+
+        await self._insist(ask)
+
+    def running_of(self, tenant: str) -> int:
+        """How many generations of a tenant the workers run."""
+        there = (one for worker in self.workers.values() for one in worker.instances.values())
+        return len({name for one in there for name in one.generations if one.tenants.get(name, "") == tenant})
+
     async def move(self, model: str, worker_id: str) -> None:
         """Ask once that a model moves to a worker, and follow it to its end."""
         with suppress(KindlingError, TimeoutError):
@@ -242,12 +256,12 @@ class SimulatedCluster:
                 except (KindlingError, TimeoutError):
                     await asyncio.sleep(0.2)
 
-    async def generate(self, model: str, generation_id: str, seconds: float) -> None:
+    async def generate(self, model: str, generation_id: str, seconds: float, tenant: str = "") -> None:
         """Get a place and run there, asking again until it has come to its end or the model is gone."""
         while True:
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
-                    grant = await self._acquire(model, generation_id)
+                    grant = await self._acquire(model, generation_id, tenant)
             except (KindlingError, TimeoutError) as error:
                 if isinstance(error, KindlingError) and error.reason == "MODEL_NOT_FOUND":
                     return
@@ -258,13 +272,14 @@ class SimulatedCluster:
                     (await self.term()).desk.release(generation_id)
                 return
 
-    async def _acquire(self, model: str, generation_id: str) -> Grant:
-        events = (await self.term()).desk.acquire(generation_id, model)
+    async def _acquire(self, model: str, generation_id: str, tenant: str) -> Grant:
+        events = (await self.term()).desk.acquire(generation_id, model, tenant=tenant)
         async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Grant):
-                    return event
-        raise AssertionError("no grant and no error")
+            last = [event async for event in events][
+                -1
+            ]  # to the end: a call that is closed before gives the grant back
+        assert isinstance(last, Grant)
+        return last
 
     async def _run(self, grant: Grant, generation_id: str, seconds: float) -> bool:
         """Run where the grant says, wherever it moves; false if it broke off."""
@@ -273,6 +288,7 @@ class SimulatedCluster:
         if running is None or running.is_stopping:
             return False
         running.generations.add(generation_id)
+        running.tenants[generation_id] = grant.request.tenant
         there.note()
         await asyncio.sleep(seconds)
         survived = False

@@ -34,6 +34,7 @@ class Running:
     is_ready: bool = False
     is_stopping: bool = False
     generations: set[str] = field(default_factory=set)
+    tenants: dict[str, str] = field(default_factory=dict)  # of those that ever ran here
 
 
 class SimulatedWorker:
@@ -100,7 +101,12 @@ class SimulatedWorker:
         return WorkerReport(
             self.worker.worker_id,
             tuple(
-                ReportedInstance(name, frozenset(running.generations), _LOADED if running.is_ready else None)
+                ReportedInstance(
+                    name,
+                    frozenset(running.generations),
+                    _LOADED if running.is_ready else None,
+                    {one: running.tenants[one] for one in running.generations if running.tenants.get(one)},
+                )
                 for name, running in self.instances.items()
             ),
         )
@@ -168,6 +174,7 @@ class SimulatedWorkers:
                 yield GenerationStayed(name, "the target is not there")
                 continue
             new.generations.add(name)
+            new.tenants[name] = running.tenants.get(name, "")
             other.note()
             source.leave(instance_id, name)
             yield GenerationMoved(name, 10)

@@ -18,6 +18,8 @@ from kindling.v1 import (
     generation_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
 )
 
 DEFAULT_ADDRESS = "127.0.0.1:8081"
@@ -96,6 +98,24 @@ class ClusterClient:
             async for response in self._models.VerifyModel(request):
                 yield response
 
+    async def set_tenant(self, request: tenant_pb2.SetTenantRequest) -> tenant_pb2.TenantQuota:
+        """Set some of a tenant's quotas; returns all of them."""
+        with remote_errors(self._peer):
+            return (await self._tenants.SetTenant(request, timeout=CALL_SECONDS)).quota
+
+    async def tenants(self) -> list[tenant_pb2.TenantStatus]:
+        """Return the tenants that have quotas or anything else, by name."""
+        with remote_errors(self._peer):
+            return list(
+                (await self._tenants.ListTenants(tenant_pb2.ListTenantsRequest(), timeout=CALL_SECONDS)).tenants
+            )
+
+    async def remove_tenant(self, tenant: str) -> bool:
+        """Forget a tenant's own quotas; false if it had none."""
+        request = tenant_pb2.RemoveTenantRequest(tenant=tenant)
+        with remote_errors(self._peer):
+            return (await self._tenants.RemoveTenant(request, timeout=CALL_SECONDS)).removed
+
     async def complete(self, request: generation_pb2.CompleteRequest) -> AsyncIterator[generation_pb2.CompleteResponse]:
         """Yield the events of an answer; the last one has ``finished``."""
         stub = generation_pb2_grpc.GenerationServiceStub(self.channel)
@@ -110,6 +130,10 @@ class ClusterClient:
     @property
     def _cluster(self) -> "cluster_pb2_grpc.ClusterServiceAsyncStub":
         return cluster_pb2_grpc.ClusterServiceStub(self.channel)
+
+    @property
+    def _tenants(self) -> "tenant_pb2_grpc.TenantServiceAsyncStub":
+        return tenant_pb2_grpc.TenantServiceStub(self.channel)
 
     @property
     def _peer(self) -> str:

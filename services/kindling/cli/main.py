@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kindling.cli import bench, chat, checkpoint, demo, drain, local, migrate, model, simulate, status, trace
+from kindling.cli import bench, chat, checkpoint, demo, drain, local, migrate, model, simulate, status, tenant, trace
 from kindling.cli.console import ExitCode, exit_code_of, out, print_error
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import quiet_logging
@@ -61,6 +61,7 @@ app.command(rich_help_panel=_NODES)(migrate.migrate)
 app.command(rich_help_panel=_NODES)(drain.drain)
 app.command(rich_help_panel=_NODES)(drain.undrain)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=_MODELS)
+app.add_typer(tenant.app, name="tenant", rich_help_panel=_NODES)
 app.add_typer(bench.app, name="bench", rich_help_panel=_CLUSTER)
 
 

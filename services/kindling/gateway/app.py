@@ -15,7 +15,7 @@ from kindling.gateway.adapters.workers import GrpcWorkers
 from kindling.gateway.background import Background
 from kindling.gateway.completion import Completions
 from kindling.gateway.domain.api_keys import ApiKeys
-from kindling.gateway.forwarding import ClusterForwarder, ModelForwarder
+from kindling.gateway.forwarding import ClusterForwarder, ModelForwarder, TenantForwarder
 from kindling.gateway.generation import Generations
 from kindling.gateway.http_server import HttpServer
 from kindling.gateway.routes import OpenAIApi, build_http_app
@@ -26,7 +26,7 @@ from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import ChannelPool
 from kindling.platform.rpc.server import RpcServer
-from kindling.v1 import cluster_pb2_grpc, generation_pb2_grpc, model_pb2_grpc
+from kindling.v1 import cluster_pb2_grpc, generation_pb2_grpc, model_pb2_grpc, tenant_pb2_grpc
 
 log = get_logger("kindling.gateway")
 
@@ -103,5 +103,10 @@ def _rpc_server(
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
         ClusterForwarder(leader, keys),
         "kindling.v1.ClusterService",
+    )
+    server.add(
+        tenant_pb2_grpc.add_TenantServiceServicer_to_server,
+        TenantForwarder(leader, keys),
+        "kindling.v1.TenantService",
     )
     return server

@@ -7,11 +7,11 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from kindling.gateway.domain.api_keys import ApiKeys
-from kindling.gateway.servicer import Context, require_key
+from kindling.gateway.servicer import Context, require_key, require_operator
 from kindling.platform.errors import NotFoundError
 from kindling.platform.rpc.spans import in_order, kept_spans, trace_unknown
 from kindling.platform.telemetry import process_spans
-from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
+from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc, tenant_pb2, tenant_pb2_grpc
 
 T = TypeVar("T")
 # For callers that gave no deadline of their own.
@@ -40,9 +40,13 @@ class _Forwarder:
         self._api_keys = api_keys
 
     async def _forward(self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]]) -> T:
-        require_key(self._api_keys, context)
+        self._check(context)
         left = _time_left(context)
         return await self._leader.unary(lambda channel: call(channel, left))
+
+    def _check(self, context: Context) -> None:
+        """Let in who has a key."""
+        require_key(self._api_keys, context)
 
     def _follow(
         self,
@@ -193,12 +197,41 @@ class ClusterForwarder(_Forwarder, cluster_pb2_grpc.ClusterServiceServicer):
         )
 
 
+class TenantForwarder(_Forwarder, tenant_pb2_grpc.TenantServiceServicer):
+    """Serves ``kindling.v1.TenantService`` to those whose key is no tenant's: nobody raises their own quotas."""
+
+    def _check(self, context: Context) -> None:
+        require_operator(self._api_keys, context)
+
+    async def SetTenant(  # noqa: N802
+        self, request: tenant_pb2.SetTenantRequest, context: Context
+    ) -> tenant_pb2.SetTenantResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).SetTenant(request, timeout=left))
+
+    async def ListTenants(  # noqa: N802
+        self, request: tenant_pb2.ListTenantsRequest, context: Context
+    ) -> tenant_pb2.ListTenantsResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).ListTenants(request, timeout=left))
+
+    async def RemoveTenant(  # noqa: N802
+        self, request: tenant_pb2.RemoveTenantRequest, context: Context
+    ) -> tenant_pb2.RemoveTenantResponse:
+        """Forward."""
+        return await self._forward(context, lambda channel, left: _tenants(channel).RemoveTenant(request, timeout=left))
+
+
 def _models(channel: grpc.aio.Channel) -> Any:
     return model_pb2_grpc.ModelServiceStub(channel)
 
 
 def _cluster(channel: grpc.aio.Channel) -> Any:
     return cluster_pb2_grpc.ClusterServiceStub(channel)
+
+
+def _tenants(channel: grpc.aio.Channel) -> Any:
+    return tenant_pb2_grpc.TenantServiceStub(channel)
 
 
 def _time_left(context: Context) -> float:

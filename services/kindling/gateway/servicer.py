@@ -53,10 +53,18 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
 
 def require_key(api_keys: ApiKeys, context: Context) -> str:
     """Check the key in the call's metadata, `authorization: Bearer KEY`, and return the caller's tenant."""
-    metadata = dict(context.invocation_metadata() or ())
-    value, claimed = metadata.get("authorization"), metadata.get(TENANT_HEADER)
-    key = value.encode() if isinstance(value, str) else value
-    return api_keys.require(key, claimed.decode("latin-1") if isinstance(claimed, bytes) else claimed)
+    claimed = dict(context.invocation_metadata() or ()).get(TENANT_HEADER)
+    return api_keys.require(_key(context), claimed.decode("latin-1") if isinstance(claimed, bytes) else claimed)
+
+
+def require_operator(api_keys: ApiKeys, context: Context) -> None:
+    """Check that the key in the call's metadata is good, and no tenant's."""
+    api_keys.require_operator(_key(context))
+
+
+def _key(context: Context) -> bytes | None:
+    value = dict(context.invocation_metadata() or ()).get("authorization")
+    return value.encode() if isinstance(value, str) else value
 
 
 def _completion(request: generation_pb2.CompleteRequest, tenant: str) -> CompletionRequest:

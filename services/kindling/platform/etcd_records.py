@@ -65,6 +65,11 @@ def drain_key(prefix: str, node_id: str) -> str:
     return f"{prefix}drains/{node_id}"
 
 
+def tenant_key(prefix: str, tenant: str) -> str:
+    """Key of a TenantRecord; the default tenant's name is empty."""
+    return f"{prefix}tenants/{tenant}"
+
+
 def retirement_key(prefix: str, digest: str) -> str:
     """Key of a RetirementRecord."""
     return f"{prefix}retirements/{digest}"

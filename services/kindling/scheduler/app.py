@@ -25,8 +25,10 @@ from kindling.scheduler.seat import Seat
 from kindling.scheduler.servicer import SchedulerServicer
 from kindling.scheduler.settings import SchedulerSettings
 from kindling.scheduler.storage_ports import Storages
+from kindling.scheduler.tenant_metrics import watch_tenants
+from kindling.scheduler.tenant_servicer import TenantServicer
 from kindling.scheduler.term import Term
-from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc
+from kindling.v1 import cluster_pb2_grpc, model_pb2_grpc, scheduler_pb2_grpc, tenant_pb2_grpc
 
 log = get_logger(__name__)
 _SUFFIX_BYTES = 3
@@ -43,6 +45,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
         server = _server(settings)
         seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
         _add_servicers(server, seat, storages, settings, workers)
+        watch_tenants(lambda: seat.present_term)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
                 etcd, settings.etcd_prefix, settings.lease_ttl_seconds, settings.scheduler_id, server.address, clock
@@ -93,3 +96,4 @@ def _add_servicers(
         ClusterServicer(seat, storages, settings.status_timeout_seconds, channels),
         "kindling.v1.ClusterService",
     )
+    server.add(tenant_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(seat), "kindling.v1.TenantService")

@@ -1,4 +1,4 @@
-"""What people ask to be changed: models and drains.
+"""What people ask to be changed: models, drains and quotas.
 
 Each change is recorded first and then entered into the view, wholly, even if whoever asked for it goes away meanwhile;
 one after the other, so that each finds the records and the view say the same.
@@ -12,6 +12,7 @@ from kindling.platform.errors import KindlingError
 from kindling.scheduler.changes import Changes
 from kindling.scheduler.domain.answers import Answer, Answers
 from kindling.scheduler.domain.planner import Planner
+from kindling.scheduler.domain.quotas import Quota, TenantQuota
 from kindling.scheduler.domain.values import Drain, Model, Retirement
 from kindling.scheduler.ports import Closing, Store
 from kindling.scheduler.retirements import Retirements
@@ -102,6 +103,24 @@ class Mutations:
     async def _undrain(self, node_id: str) -> None:
         await self._store.delete_drain(node_id)
         self._view.drained.discard(node_id)
+
+    async def change_quota(self, tenant: str, change: Callable[[Quota], Quota]) -> Quota:
+        """Change a tenant's own quota, or give it one that began without bounds; returns it as it is then."""
+        await self._see_through(lambda: self._change_quota(tenant, change))
+        return self._view.quotas.of(tenant)
+
+    async def _change_quota(self, tenant: str, change: Callable[[Quota], Quota]) -> None:
+        changed = TenantQuota(tenant, change(self._view.quotas.own(tenant) or Quota()))
+        await self._store.put_quota(changed)
+        self._view.quotas.put(changed)
+
+    async def remove_quota(self, tenant: str) -> None:
+        """Forget a tenant's own quota."""
+        await self._see_through(lambda: self._remove_quota(tenant))
+
+    async def _remove_quota(self, tenant: str) -> None:
+        await self._store.delete_quota(tenant)
+        self._view.quotas.remove(tenant)
 
     async def _see_through(self, work: Callable[[], Awaitable[None]]) -> None:
         ends: list[KindlingError | None] = []

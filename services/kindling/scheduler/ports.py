@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.quotas import TenantQuota
 from kindling.scheduler.domain.values import (
     Drain,
     Instance,
@@ -34,6 +35,7 @@ class Records:
     drains: tuple[Drain, ...] = ()
     retirements: tuple[Retirement, ...] = ()
     answers: tuple[Answer, ...] = ()
+    quotas: tuple[TenantQuota, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,14 @@ class Store(Protocol):
 
     async def delete_drain(self, node_id: str) -> None:
         """Record that a node serves again."""
+        ...
+
+    async def put_quota(self, quota: TenantQuota) -> None:
+        """Record what a tenant may have."""
+        ...
+
+    async def delete_quota(self, tenant: str) -> None:
+        """Record that a tenant has no quota of its own."""
         ...
 
     async def put_model(self, model: Model, closing: Closing | None) -> None:

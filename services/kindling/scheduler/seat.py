@@ -30,6 +30,11 @@ class Seat:
         """Who leads. The news of an election comes late at times: while we lead, we know better."""
         return self._own or self._last_heard
 
+    @property
+    def present_term(self) -> Term | None:
+        """The term under way, if this scheduler leads."""
+        return self._term
+
     async def term(self) -> Term:
         """Return the term under way, once it knows the records. Raises NOT_LEADER if there is none."""
         await self._await_seat()

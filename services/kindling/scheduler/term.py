@@ -126,6 +126,7 @@ class Term:
 
     def _restore(self, records: Records) -> None:
         now = self.clock.now()
+        self.view.quotas.become(records.quotas)
         self.view.models.become((model.name, model) for model in records.models)
         for instance in records.instances:
             self.view.put_instance(replace(instance, started_at=now), now)

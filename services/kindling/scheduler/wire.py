@@ -3,6 +3,7 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kindling.scheduler.domain.quotas import Quota
 from kindling.scheduler.domain.values import (
     Checkpoint,
     InstanceState,
@@ -18,7 +19,7 @@ from kindling.scheduler.domain.values import (
     TierUse,
     WorkerReport,
 )
-from kindling.v1 import checkpoint_pb2, cluster_pb2, inference_pb2, model_pb2
+from kindling.v1 import checkpoint_pb2, cluster_pb2, inference_pb2, model_pb2, tenant_pb2
 
 STATE_TO_WIRE = {
     InstanceState.STARTING: cluster_pb2.INSTANCE_STATE_STARTING,
@@ -153,6 +154,18 @@ def model_to_wire(model: Model) -> model_pb2.Model:
     )
 
 
+def quota_from_wire(message: tenant_pb2.TenantQuota) -> Quota:
+    """Return what a tenant may have."""
+    return Quota(message.generations, message.waiting, message.devices, message.weight or 1)
+
+
+def quota_to_wire(quota: Quota) -> tenant_pb2.TenantQuota:
+    """Return the message for what a tenant may have."""
+    return tenant_pb2.TenantQuota(
+        generations=quota.generations, waiting=quota.waiting, devices=quota.devices, weight=quota.weight
+    )
+
+
 def tier_use_from_wire(message: cluster_pb2.TierStatus) -> TierUse | None:
     """Return a tier's figures; none for a tier that we do not know."""
     tier = tier_from_wire(message.tier)
@@ -219,4 +232,6 @@ def worker_report_from_wire(message: inference_pb2.WatchWorkerResponse) -> Worke
 def _running_from_wire(message: inference_pb2.RunningInstance) -> ReportedInstance:
     loaded = report_from_wire(message.report) if message.report.complete else None
     tokens = dict(zip(message.generation_ids, message.generation_tokens, strict=False))
-    return ReportedInstance(message.instance_id, frozenset(message.generation_ids), loaded, tokens=tokens)
+    return ReportedInstance(
+        message.instance_id, frozenset(message.generation_ids), loaded, dict(message.tenants), tokens
+    )

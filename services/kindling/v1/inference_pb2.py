@@ -27,15 +27,17 @@ from kindling.v1 import checkpoint_pb2 as kindling_dot_v1_dot_checkpoint__pb2
 from kindling.v1 import cluster_pb2 as kindling_dot_v1_dot_cluster__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/inference.proto\x12\x0bkindling.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\"n\n\x14StartInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"y\n\x15StartInstanceResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.kindling.v1.LoadProgressH\x00\x12(\n\x05ready\x18\x02 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x42\x07\n\x05\x65vent\"m\n\x13StopInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fleader_revision\x18\x03 \x01(\x03\"\x16\n\x14StopInstanceResponse\"-\n\x12WatchWorkerRequest\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\"\x9a\x01\n\x13WatchWorkerResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\tinstances\x18\x02 \x03(\x0b\x32\x1c.kindling.v1.RunningInstance\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12-\n\x06parked\x18\x04 \x03(\x0b\x32\x1d.kindling.v1.ParkedCheckpoint\"\xd7\x01\n\x0fRunningInstance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x16\n\x0egeneration_ids\x18\x05 \x03(\t\x12\x19\n\x11generation_tokens\x18\x0b \x03(\r\x12\'\n\x06report\x18\x06 \x01(\x0b\x32\x17.kindling.v1.LoadReport\"\xdb\x01\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x12\n\nignore_eos\x18\x07 \x01(\x08\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06_top_pB\x08\n\x06_top_kB\x0f\n\r_top_logprobs\"\xb1\x01\n\x0fGenerateRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12\x19\n\x11\x65mitted_token_ids\x18\x04 \x03(\r\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"\xdf\x01\n\x10GenerateResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1f.kindling.v1.GenerationFinishedH\x00\x12\x33\n\x08migrated\x18\x03 \x01(\x0b\x32\x1f.kindling.v1.GenerationMigratedH\x00\x12-\n\x05\x61live\x18\x04 \x01(\x0b\x32\x1c.kindling.v1.GenerationAliveH\x00\x42\x07\n\x05\x65vent\"\x11\n\x0fGenerationAlive\"S\n\x12GenerationMigrated\x12\x16\n\x0eworker_address\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\r\"_\n\nTokenBatch\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.kindling.v1.TokenLogprob\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"q\n\x12GenerationFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.kindling.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"z\n\x16MigrateInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x16\n\x0etarget_address\x18\x02 \x01(\t\x12\x1a\n\x12target_instance_id\x18\x03 \x01(\t\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x82\x01\n\x17MigrateInstanceResponse\x12-\n\x05moved\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.GenerationMovedH\x00\x12/\n\x06stayed\x18\x02 \x01(\x0b\x32\x1d.kindling.v1.GenerationStayedH\x00\x42\x07\n\x05\x65vent\"\x9f\x01\n\x0fGenerationMoved\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x0e\n\x06rounds\x18\x03 \x01(\r\x12\x12\n\nsent_bytes\x18\x04 \x01(\x04\x12\x14\n\x0cround_tokens\x18\x05 \x03(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x18\n\x10handover_seconds\x18\x07 \x01(\x01\"J\n\x10GenerationStayed\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xe0\x01\n\x18ReceiveGenerationRequest\x12-\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.GenerateRequestH\x00\x12(\n\x05round\x18\x02 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12+\n\x08handover\x18\x03 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x07\x61\x62\x61ndon\x18\x04 \x01(\x0b\x32 .kindling.v1.GenerationAbandonedH\x00\x42\t\n\x07message\"\x15\n\x13GenerationAbandoned\"~\n\x19ReceiveGenerationResponse\x12*\n\tcaught_up\x18\x01 \x01(\x0b\x32\x15.kindling.v1.CaughtUpH\x00\x12,\n\ntaken_over\x18\x02 \x01(\x0b\x32\x16.kindling.v1.TakenOverH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x08\x43\x61ughtUp\x12\x10\n\x08position\x18\x01 \x01(\r\"\x0b\n\tTakenOver*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xa8\x04\n\x10InferenceService\x12X\n\rStartInstance\x12!.kindling.v1.StartInstanceRequest\x1a\".kindling.v1.StartInstanceResponse0\x01\x12S\n\x0cStopInstance\x12 .kindling.v1.StopInstanceRequest\x1a!.kindling.v1.StopInstanceResponse\x12R\n\x0bWatchWorker\x12\x1f.kindling.v1.WatchWorkerRequest\x1a .kindling.v1.WatchWorkerResponse0\x01\x12I\n\x08Generate\x12\x1c.kindling.v1.GenerateRequest\x1a\x1d.kindling.v1.GenerateResponse0\x01\x12^\n\x0fMigrateInstance\x12#.kindling.v1.MigrateInstanceRequest\x1a$.kindling.v1.MigrateInstanceResponse0\x01\x12\x66\n\x11ReceiveGeneration\x12%.kindling.v1.ReceiveGenerationRequest\x1a&.kindling.v1.ReceiveGenerationResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkindling/v1/inference.proto\x12\x0bkindling.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\"n\n\x14StartInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"y\n\x15StartInstanceResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.kindling.v1.LoadProgressH\x00\x12(\n\x05ready\x18\x02 \x01(\x0b\x32\x17.kindling.v1.LoadReportH\x00\x42\x07\n\x05\x65vent\"m\n\x13StopInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fleader_revision\x18\x03 \x01(\x03\"\x16\n\x14StopInstanceResponse\"-\n\x12WatchWorkerRequest\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\"\x9a\x01\n\x13WatchWorkerResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\tinstances\x18\x02 \x03(\x0b\x32\x1c.kindling.v1.RunningInstance\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12-\n\x06parked\x18\x04 \x03(\x0b\x32\x1d.kindling.v1.ParkedCheckpoint\"\xc3\x02\n\x0fRunningInstance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12\x16\n\x0egeneration_ids\x18\x05 \x03(\t\x12\x19\n\x11generation_tokens\x18\x0b \x03(\r\x12\'\n\x06report\x18\x06 \x01(\x0b\x32\x17.kindling.v1.LoadReport\x12:\n\x07tenants\x18\x0c \x03(\x0b\x32).kindling.v1.RunningInstance.TenantsEntry\x1a.\n\x0cTenantsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdb\x01\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x12\n\nignore_eos\x18\x07 \x01(\x08\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06_top_pB\x08\n\x06_top_kB\x0f\n\r_top_logprobs\"\xb1\x01\n\x0fGenerateRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x03 \x03(\r\x12\x19\n\x11\x65mitted_token_ids\x18\x04 \x03(\r\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.kindling.v1.SamplingParams\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"\xdf\x01\n\x10GenerateResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1f.kindling.v1.GenerationFinishedH\x00\x12\x33\n\x08migrated\x18\x03 \x01(\x0b\x32\x1f.kindling.v1.GenerationMigratedH\x00\x12-\n\x05\x61live\x18\x04 \x01(\x0b\x32\x1c.kindling.v1.GenerationAliveH\x00\x42\x07\n\x05\x65vent\"\x11\n\x0fGenerationAlive\"S\n\x12GenerationMigrated\x12\x16\n\x0eworker_address\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\r\"_\n\nTokenBatch\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TokenLogprobs\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.kindling.v1.TokenLogprob\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"q\n\x12GenerationFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.kindling.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"z\n\x16MigrateInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x16\n\x0etarget_address\x18\x02 \x01(\t\x12\x1a\n\x12target_instance_id\x18\x03 \x01(\t\x12\x17\n\x0fleader_revision\x18\x04 \x01(\x03\"\x82\x01\n\x17MigrateInstanceResponse\x12-\n\x05moved\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.GenerationMovedH\x00\x12/\n\x06stayed\x18\x02 \x01(\x0b\x32\x1d.kindling.v1.GenerationStayedH\x00\x42\x07\n\x05\x65vent\"\x9f\x01\n\x0fGenerationMoved\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x0e\n\x06rounds\x18\x03 \x01(\r\x12\x12\n\nsent_bytes\x18\x04 \x01(\x04\x12\x14\n\x0cround_tokens\x18\x05 \x03(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x18\n\x10handover_seconds\x18\x07 \x01(\x01\"J\n\x10GenerationStayed\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xe0\x01\n\x18ReceiveGenerationRequest\x12-\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1c.kindling.v1.GenerateRequestH\x00\x12(\n\x05round\x18\x02 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12+\n\x08handover\x18\x03 \x01(\x0b\x32\x17.kindling.v1.TokenBatchH\x00\x12\x33\n\x07\x61\x62\x61ndon\x18\x04 \x01(\x0b\x32 .kindling.v1.GenerationAbandonedH\x00\x42\t\n\x07message\"\x15\n\x13GenerationAbandoned\"~\n\x19ReceiveGenerationResponse\x12*\n\tcaught_up\x18\x01 \x01(\x0b\x32\x15.kindling.v1.CaughtUpH\x00\x12,\n\ntaken_over\x18\x02 \x01(\x0b\x32\x16.kindling.v1.TakenOverH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x08\x43\x61ughtUp\x12\x10\n\x08position\x18\x01 \x01(\r\"\x0b\n\tTakenOver*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xa8\x04\n\x10InferenceService\x12X\n\rStartInstance\x12!.kindling.v1.StartInstanceRequest\x1a\".kindling.v1.StartInstanceResponse0\x01\x12S\n\x0cStopInstance\x12 .kindling.v1.StopInstanceRequest\x1a!.kindling.v1.StopInstanceResponse\x12R\n\x0bWatchWorker\x12\x1f.kindling.v1.WatchWorkerRequest\x1a .kindling.v1.WatchWorkerResponse0\x01\x12I\n\x08Generate\x12\x1c.kindling.v1.GenerateRequest\x1a\x1d.kindling.v1.GenerateResponse0\x01\x12^\n\x0fMigrateInstance\x12#.kindling.v1.MigrateInstanceRequest\x1a$.kindling.v1.MigrateInstanceResponse0\x01\x12\x66\n\x11ReceiveGeneration\x12%.kindling.v1.ReceiveGenerationRequest\x1a&.kindling.v1.ReceiveGenerationResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=2910
-  _globals['_FINISHREASON']._serialized_end=3034
+  _globals['_RUNNINGINSTANCE_TENANTSENTRY']._loaded_options = None
+  _globals['_RUNNINGINSTANCE_TENANTSENTRY']._serialized_options = b'8\001'
+  _globals['_FINISHREASON']._serialized_start=3018
+  _globals['_FINISHREASON']._serialized_end=3142
   _globals['_STARTINSTANCEREQUEST']._serialized_start=133
   _globals['_STARTINSTANCEREQUEST']._serialized_end=243
   _globals['_STARTINSTANCERESPONSE']._serialized_start=245
@@ -49,43 +51,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHWORKERRESPONSE']._serialized_start=551
   _globals['_WATCHWORKERRESPONSE']._serialized_end=705
   _globals['_RUNNINGINSTANCE']._serialized_start=708
-  _globals['_RUNNINGINSTANCE']._serialized_end=923
-  _globals['_SAMPLINGPARAMS']._serialized_start=926
-  _globals['_SAMPLINGPARAMS']._serialized_end=1145
-  _globals['_GENERATEREQUEST']._serialized_start=1148
-  _globals['_GENERATEREQUEST']._serialized_end=1325
-  _globals['_GENERATERESPONSE']._serialized_start=1328
-  _globals['_GENERATERESPONSE']._serialized_end=1551
-  _globals['_GENERATIONALIVE']._serialized_start=1553
-  _globals['_GENERATIONALIVE']._serialized_end=1570
-  _globals['_GENERATIONMIGRATED']._serialized_start=1572
-  _globals['_GENERATIONMIGRATED']._serialized_end=1655
-  _globals['_TOKENBATCH']._serialized_start=1657
-  _globals['_TOKENBATCH']._serialized_end=1752
-  _globals['_TOKENLOGPROBS']._serialized_start=1754
-  _globals['_TOKENLOGPROBS']._serialized_end=1826
-  _globals['_TOKENLOGPROB']._serialized_start=1828
-  _globals['_TOKENLOGPROB']._serialized_end=1877
-  _globals['_GENERATIONFINISHED']._serialized_start=1879
-  _globals['_GENERATIONFINISHED']._serialized_end=1992
-  _globals['_MIGRATEINSTANCEREQUEST']._serialized_start=1994
-  _globals['_MIGRATEINSTANCEREQUEST']._serialized_end=2116
-  _globals['_MIGRATEINSTANCERESPONSE']._serialized_start=2119
-  _globals['_MIGRATEINSTANCERESPONSE']._serialized_end=2249
-  _globals['_GENERATIONMOVED']._serialized_start=2252
-  _globals['_GENERATIONMOVED']._serialized_end=2411
-  _globals['_GENERATIONSTAYED']._serialized_start=2413
-  _globals['_GENERATIONSTAYED']._serialized_end=2487
-  _globals['_RECEIVEGENERATIONREQUEST']._serialized_start=2490
-  _globals['_RECEIVEGENERATIONREQUEST']._serialized_end=2714
-  _globals['_GENERATIONABANDONED']._serialized_start=2716
-  _globals['_GENERATIONABANDONED']._serialized_end=2737
-  _globals['_RECEIVEGENERATIONRESPONSE']._serialized_start=2739
-  _globals['_RECEIVEGENERATIONRESPONSE']._serialized_end=2865
-  _globals['_CAUGHTUP']._serialized_start=2867
-  _globals['_CAUGHTUP']._serialized_end=2895
-  _globals['_TAKENOVER']._serialized_start=2897
-  _globals['_TAKENOVER']._serialized_end=2908
-  _globals['_INFERENCESERVICE']._serialized_start=3037
-  _globals['_INFERENCESERVICE']._serialized_end=3589
+  _globals['_RUNNINGINSTANCE']._serialized_end=1031
+  _globals['_RUNNINGINSTANCE_TENANTSENTRY']._serialized_start=985
+  _globals['_RUNNINGINSTANCE_TENANTSENTRY']._serialized_end=1031
+  _globals['_SAMPLINGPARAMS']._serialized_start=1034
+  _globals['_SAMPLINGPARAMS']._serialized_end=1253
+  _globals['_GENERATEREQUEST']._serialized_start=1256
+  _globals['_GENERATEREQUEST']._serialized_end=1433
+  _globals['_GENERATERESPONSE']._serialized_start=1436
+  _globals['_GENERATERESPONSE']._serialized_end=1659
+  _globals['_GENERATIONALIVE']._serialized_start=1661
+  _globals['_GENERATIONALIVE']._serialized_end=1678
+  _globals['_GENERATIONMIGRATED']._serialized_start=1680
+  _globals['_GENERATIONMIGRATED']._serialized_end=1763
+  _globals['_TOKENBATCH']._serialized_start=1765
+  _globals['_TOKENBATCH']._serialized_end=1860
+  _globals['_TOKENLOGPROBS']._serialized_start=1862
+  _globals['_TOKENLOGPROBS']._serialized_end=1934
+  _globals['_TOKENLOGPROB']._serialized_start=1936
+  _globals['_TOKENLOGPROB']._serialized_end=1985
+  _globals['_GENERATIONFINISHED']._serialized_start=1987
+  _globals['_GENERATIONFINISHED']._serialized_end=2100
+  _globals['_MIGRATEINSTANCEREQUEST']._serialized_start=2102
+  _globals['_MIGRATEINSTANCEREQUEST']._serialized_end=2224
+  _globals['_MIGRATEINSTANCERESPONSE']._serialized_start=2227
+  _globals['_MIGRATEINSTANCERESPONSE']._serialized_end=2357
+  _globals['_GENERATIONMOVED']._serialized_start=2360
+  _globals['_GENERATIONMOVED']._serialized_end=2519
+  _globals['_GENERATIONSTAYED']._serialized_start=2521
+  _globals['_GENERATIONSTAYED']._serialized_end=2595
+  _globals['_RECEIVEGENERATIONREQUEST']._serialized_start=2598
+  _globals['_RECEIVEGENERATIONREQUEST']._serialized_end=2822
+  _globals['_GENERATIONABANDONED']._serialized_start=2824
+  _globals['_GENERATIONABANDONED']._serialized_end=2845
+  _globals['_RECEIVEGENERATIONRESPONSE']._serialized_start=2847
+  _globals['_RECEIVEGENERATIONRESPONSE']._serialized_end=2973
+  _globals['_CAUGHTUP']._serialized_start=2975
+  _globals['_CAUGHTUP']._serialized_end=3003
+  _globals['_TAKENOVER']._serialized_start=3005
+  _globals['_TAKENOVER']._serialized_end=3016
+  _globals['_INFERENCESERVICE']._serialized_start=3145
+  _globals['_INFERENCESERVICE']._serialized_end=3697
 # @@protoc_insertion_point(module_scope)

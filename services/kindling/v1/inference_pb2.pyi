@@ -237,6 +237,26 @@ class RunningInstance(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TenantsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CHECKPOINT_DIGEST_FIELD_NUMBER: _builtins.int
@@ -244,6 +264,7 @@ class RunningInstance(_message.Message):
     GENERATION_IDS_FIELD_NUMBER: _builtins.int
     GENERATION_TOKENS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    TENANTS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
     model: _builtins.str
@@ -266,6 +287,10 @@ class RunningInstance(_message.Message):
     def report(self) -> _checkpoint_pb2.LoadReport:
         """What its start was made of; set when ready, complete when every chunk has arrived."""
 
+    @_builtins.property
+    def tenants(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Whom the generations belong to, by their ids; those of the default tenant are left out."""
+
     def __init__(
         self,
         *,
@@ -276,10 +301,11 @@ class RunningInstance(_message.Message):
         generation_ids: _abc.Iterable[_builtins.str] | None = ...,
         generation_tokens: _abc.Iterable[_builtins.int] | None = ...,
         report: _checkpoint_pb2.LoadReport | None = ...,
+        tenants: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "generation_ids", b"generation_ids", "generation_tokens", b"generation_tokens", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "generation_ids", b"generation_ids", "generation_tokens", b"generation_tokens", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state", "tenants", b"tenants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

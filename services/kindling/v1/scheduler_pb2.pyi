@@ -65,7 +65,9 @@ class AcquireRequest(_message.Message):
     max_tokens: _builtins.int
     """Most tokens that the answer may have."""
     tenant: _builtins.str
-    """Whom the generation belongs to; empty is the default tenant. Places are given to tenants in turn."""
+    """Whom the generation belongs to; empty is the default tenant. Places are given to tenants in turn, as far as their
+    quotas allow. One that may not even wait is refused with RESOURCE_EXHAUSTED, reason TENANT_QUOTA_EXCEEDED.
+    """
     @_builtins.property
     def avoid_instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Instances in which this generation broke off or went silent; a place elsewhere is wanted. A grant that the

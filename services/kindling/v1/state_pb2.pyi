@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kindling.v1 import checkpoint_pb2 as _checkpoint_pb2
 from kindling.v1 import cluster_pb2 as _cluster_pb2
 from kindling.v1 import model_pb2 as _model_pb2
+from kindling.v1 import tenant_pb2 as _tenant_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -232,6 +233,7 @@ class InstanceRecord(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ESTIMATED_SECONDS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
     model: _builtins.str
@@ -244,6 +246,8 @@ class InstanceRecord(_message.Message):
     """What it is doing."""
     estimated_seconds: _builtins.float
     """Seconds that the start was expected to take."""
+    tenant: _builtins.str
+    """The tenant on whose behalf it was started, empty for the default one; absent if it was for nobody's request."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
@@ -263,12 +267,15 @@ class InstanceRecord(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         estimated_seconds: _builtins.float = ...,
         report: _checkpoint_pb2.LoadReport | None = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "create_time", b"create_time", "report", b"report", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state", "tenant", b"tenant", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___InstanceRecord: _TypeAlias = InstanceRecord  # noqa: Y015
 
@@ -343,6 +350,34 @@ class DrainRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainRecord: _TypeAlias = DrainRecord  # noqa: Y015
+
+@_typing.final
+class TenantRecord(_message.Message):
+    """`tenants/TENANT`, written by the leader: what the tenant may have at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """The tenant's name; empty is the default tenant, `*` every tenant that has no record of its own."""
+    @_builtins.property
+    def quota(self) -> _tenant_pb2.TenantQuota:
+        """What it may have."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        quota: _tenant_pb2.TenantQuota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantRecord: _TypeAlias = TenantRecord  # noqa: Y015
 
 @_typing.final
 class LeaderRecord(_message.Message):

@@ -151,6 +151,7 @@ def _instances_to_wire(views: Iterable[InstanceView]) -> list[inference_pb2.Runn
             state=_WIRE_STATE[view.state],
             generation_ids=view.generation_ids,
             report=None if view.report is None else report_to_wire(view.report),
+            tenants=view.tenants,
             generation_tokens=view.generation_tokens,
         )
         for view in views

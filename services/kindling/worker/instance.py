@@ -79,6 +79,7 @@ class Instance:
             state=self.state,
             generation_ids=tuple(one.generation_id for one in running),
             report=self._report,
+            tenants={one.generation_id: one.request.tenant for one in running if one.request.tenant},
             generation_tokens=tuple(one.tokens for one in running),
         )
 

@@ -11,6 +11,7 @@ from kindling.platform.errors import FailedPreconditionError
 from kindling.platform.etcd import EtcdClient
 from kindling.platform.etcd_records import encode_record, leader_key, node_key, residency_key, worker_key
 from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.quotas import Quota, TenantQuota
 from kindling.scheduler.domain.values import (
     Checkpoint,
     Drain,
@@ -85,17 +86,24 @@ def test_a_migration_is_recorded_with_the_start_of_its_target(run: Run) -> None:
     run(check)
 
 
-def test_models_and_drains_are_kept_for_the_next_leader(run: Run) -> None:
+def test_models_drains_and_quotas_are_kept_for_the_next_leader(run: Run) -> None:
+    quotas = tuple(TenantQuota(name, Quota(1, 2, 3, 4)) for name in ("", "*", "acme"))
+
     async def check(world: World) -> None:
         async with world.client() as etcd:
             async with world.election(etcd, "s1").campaign() as office:
                 await office.store.put_model(MODEL, None)
                 await office.store.put_drain(Drain("n1"))
+                for quota in quotas:
+                    await office.store.put_quota(quota)
             async with world.election(etcd, "s2").campaign() as office:
                 records = await records_of(office.store)
                 assert (records.models, records.drains) == ((MODEL,), (Drain("n1"),))
                 await office.store.delete_model("m", None, None)
                 await office.store.delete_drain("n1")
+                assert records.quotas == quotas
+                for quota in quotas:
+                    await office.store.delete_quota(quota.tenant)
                 assert await records_of(office.store) == Records()
 
     run(check)
@@ -156,6 +164,7 @@ def test_a_deposed_leader_changes_nothing(run: Run) -> None:
                 office.store.record_start(INSTANCE, "too late"),
                 office.store.put_model(MODEL, None),
                 office.store.put_drain(Drain("n1")),
+                office.store.put_quota(TenantQuota("acme", Quota())),
             ):
                 with pytest.raises(FailedPreconditionError) as told:
                     await write

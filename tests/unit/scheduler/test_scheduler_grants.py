@@ -144,3 +144,71 @@ def test_arrived_is_what_a_worker_told_of_and_is_not_over() -> None:
     assert grants.has_arrived("i")
     grants.release("a", 3.0)
     assert not grants.has_arrived("i")
+
+
+# What an earlier leader granted
+
+
+def test_a_generation_that_nobody_here_granted_is_its_tenants_until_it_ends() -> None:
+    grants = ledger()
+    grants.report("i", frozenset({"a", "b"}), 1.0, {"a": "acme"})
+    assert (grants.in_flight_of("acme"), grants.in_flight_of("")) == (1, 1)
+    assert grants.instance_of("a") == "i"
+    assert grants.began("i") is None, "nobody knows since when"
+    assert grants.release("a", 2.0)
+    grants.report("i", frozenset({"a", "b"}), 3.0, {"a": "acme"})  # older than the release
+    assert grants.in_flight_of("acme") == 0
+    grants.report("i", frozenset(), 4.0)
+    assert (grants.in_flight_of(""), grants.in_flight("i")) == (0, 0)
+
+
+def test_how_long_it_took_is_told_only_of_what_was_seen_to_begin() -> None:
+    told: list[float] = []
+    grants = GrantLedger(10.0, ended=lambda _name, seconds: told.append(seconds))
+    grants.open("i", 0.0)
+    grants.report("i", frozenset({"a", "b"}), 1.0)
+    grants.grant("c", "i", 2.0)
+    grants.release("a", 3.0)
+    grants.release("c", 5.0)
+    grants.report("i", frozenset(), 6.0)
+    assert told == [3.0]
+
+
+def test_one_that_two_workers_tell_of_counts_once_for_its_tenant() -> None:
+    grants = moving()
+    grants.report("i", frozenset({"a"}), 1.0, {"a": "acme"})
+    grants.report("j", frozenset({"a"}), 2.0, {"a": "acme"})
+    assert grants.in_flight_of("acme") == 1
+    grants.report("i", frozenset(), 3.0)
+    grants.report("j", frozenset({"a"}), 4.0, {"a": "acme"})
+    assert (grants.in_flight_of("acme"), grants.instance_of("a")) == (1, "j")
+
+
+def test_one_that_both_workers_tell_of_before_its_move_is_heard_of_takes_room_once() -> None:
+    grants = moving()
+    grants.report("j", frozenset({"a"}), 1.0, {"a": "acme"})
+    grants.report("i", frozenset({"a"}), 1.0, {"a": "acme"})
+    grants.move("a", "i", "j", 2.0)
+    assert (grants.in_flight("i"), grants.in_flight("j"), grants.in_flight_of("acme")) == (0, 1, 1)
+
+
+def test_one_that_left_its_worker_before_its_move_was_heard_of_stays_its_tenants() -> None:
+    grants = moving()
+    grants.grant("a", "i", 1.0, "acme")
+    grants.report("i", frozenset({"a"}), 2.0, {"a": "acme"})
+    grants.report("i", frozenset(), 3.0)
+    grants.move("a", "i", "j", 4.0)
+    grants.report("j", frozenset({"a"}), 5.0, {"a": "acme"})
+    assert (grants.in_flight_of("acme"), grants.in_flight_of("")) == (1, 0)
+
+
+def test_one_that_looks_for_another_place_is_nobodys_where_it_still_runs() -> None:
+    grants = moving()
+    grants.grant("a", "i", 1.0, "acme")
+    grants.report("i", frozenset({"a"}), 2.0, {"a": "acme"})
+    grants.leave("a", 3.0)
+    grants.report("i", frozenset({"a"}), 4.0, {"a": "acme"})
+    assert (grants.in_flight_of("acme"), grants.in_flight("i"), grants.instance_of("a")) == (0, 1, None)
+    grants.grant("a", "j", 5.0, "acme")
+    grants.report("i", frozenset({"a"}), 6.0, {"a": "acme"})
+    assert (grants.in_flight_of("acme"), grants.instance_of("a")) == (1, "j")

@@ -3,8 +3,9 @@
 import hmac
 from collections.abc import Sequence
 
-from kindling.gateway.domain.tenants import claimed_tenant, is_tenant
-from kindling.platform.errors import UnauthenticatedError
+from kindling.gateway.domain.tenants import claimed_tenant
+from kindling.platform.errors import PermissionDeniedError, UnauthenticatedError
+from kindling.platform.tenant_names import is_tenant
 
 
 class ApiKeys:
@@ -20,6 +21,20 @@ class ApiKeys:
             tenant, colon, key = entry.partition(":")
             belongs = bool(colon and key) and is_tenant(tenant)
             self._tenants[entry.encode()] = tenant if belongs else ""
+
+    def require_operator(self, authorization: bytes | None) -> None:
+        """Check the value of an ``Authorization`` header of who wants to see or set what is not one tenant's alone.
+
+        Raises:
+            UnauthenticatedError: API_KEY_INVALID.
+            PermissionDeniedError: OPERATOR_KEY_REQUIRED, if the key is a tenant's.
+        """
+        if self._tenants and (tenant := self.require(authorization)):
+            raise PermissionDeniedError(
+                f"This is a key of tenant {tenant!r}, and no tenant sees or sets quotas; use a key without a tenant.",
+                reason="OPERATOR_KEY_REQUIRED",
+                metadata={"tenant": tenant},
+            )
 
     def require(self, authorization: bytes | None, claimed: str | None = None) -> str:
         """Check the value of an ``Authorization`` header and return the caller's tenant.

@@ -1,16 +1,9 @@
 """Whose requests are whose."""
 
-import re
-
 from kindling.platform.errors import InvalidArgumentError
+from kindling.platform.tenant_names import is_tenant
 
 TENANT_HEADER = "x-kindling-tenant"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def is_tenant(name: str) -> bool:
-    """Whether a tenant may be called so: 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first."""
-    return _NAME.fullmatch(name) is not None
 
 
 def claimed_tenant(name: str | None) -> str:

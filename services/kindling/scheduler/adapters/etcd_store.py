@@ -27,6 +27,7 @@ from kindling.platform.etcd_records import (
     model_key,
     request_key,
     retirement_key,
+    tenant_key,
 )
 from kindling.platform.logging import get_logger
 from kindling.scheduler.adapters.ordered_writes import OrderedWrites
@@ -37,10 +38,13 @@ from kindling.scheduler.adapters.records import (
     instance_to_record,
     migration_from_record,
     node_from_record,
+    quota_from_record,
+    quota_to_record,
     residency_from_record,
     worker_from_record,
 )
 from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.quotas import TenantQuota
 from kindling.scheduler.domain.values import Drain, Instance, Migration, Model, Node, Residency, Retirement, Worker
 from kindling.scheduler.ports import Closing, NodeGone, Records, ResidencyGone, TopologyChange, WorkerGone
 from kindling.scheduler.wire import model_from_wire, model_to_wire, timestamp
@@ -48,7 +52,7 @@ from kindling.v1 import state_pb2
 
 log = get_logger(__name__)
 Kind: TypeAlias = "state_pb2.DecisionKind.ValueType"
-Value = Node | Worker | Residency | Model | Instance | Migration | Drain | Retirement | Answer
+Value = Node | Worker | Residency | Model | Instance | Migration | Drain | Retirement | Answer | TenantQuota
 
 _DECODERS: dict[str, Callable[[bytes], Value | None]] = {
     "nodes": lambda data: node_from_record(decode_record(state_pb2.NodeRecord, data)),
@@ -59,6 +63,7 @@ _DECODERS: dict[str, Callable[[bytes], Value | None]] = {
     "decisions": lambda data: migration_from_record(decode_record(state_pb2.DecisionRecord, data)),
     "retirements": lambda data: Retirement(decode_record(state_pb2.RetirementRecord, data).digest),
     "requests": lambda data: answer_from_record(decode_record(state_pb2.RequestRecord, data)),
+    "tenants": lambda data: quota_from_record(decode_record(state_pb2.TenantRecord, data)),
     "drains": lambda data: Drain(decode_record(state_pb2.DrainRecord, data).node_id),
 }
 _VERBS = {
@@ -133,6 +138,14 @@ class EtcdStore:
         """Record that a node serves again."""
         await self._write(Delete(drain_key(self._prefix, node_id)))
 
+    async def put_quota(self, quota: TenantQuota) -> None:
+        """Record what a tenant may have."""
+        await self._write(Put(tenant_key(self._prefix, quota.tenant), encode_record(quota_to_record(quota))))
+
+    async def delete_quota(self, tenant: str) -> None:
+        """Record that a tenant has no quota of its own."""
+        await self._write(Delete(tenant_key(self._prefix, tenant)))
+
     async def put_model(self, model: Model, closing: Closing | None) -> None:
         """Record a model; its checkpoint is not retired any more."""
         record = state_pb2.ModelRecord(model=model_to_wire(model))
@@ -199,6 +212,7 @@ class EtcdStore:
             drains=tuple(value for value in values if isinstance(value, Drain)),
             retirements=tuple(value for value in values if isinstance(value, Retirement)),
             answers=tuple(value for value in values if isinstance(value, Answer)),
+            quotas=tuple(value for value in values if isinstance(value, TenantQuota)),
         )
 
     def _changes(self, events: Sequence[WatchEvent]) -> Iterator[TopologyChange]:

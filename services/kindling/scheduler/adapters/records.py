@@ -1,12 +1,15 @@
 """Between the scheduler's values and the records of etcd."""
 
 from kindling.scheduler.domain.answers import Answer
+from kindling.scheduler.domain.quotas import TenantQuota
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Node, Residency, Worker
 from kindling.scheduler.wire import (
     STATE_FROM_WIRE,
     STATE_TO_WIRE,
     model_from_wire,
     model_to_wire,
+    quota_from_wire,
+    quota_to_wire,
     report_from_wire,
     report_to_wire,
     seconds_of,
@@ -53,6 +56,7 @@ def instance_from_record(record: state_pb2.InstanceRecord) -> Instance:
         create_time=seconds_of(record.create_time),
         estimated_seconds=record.estimated_seconds,
         report=report_from_wire(record.report) if record.HasField("report") else None,
+        tenant=record.tenant if record.HasField("tenant") else None,
     )
 
 
@@ -74,7 +78,18 @@ def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:
         create_time=timestamp(instance.create_time),
         estimated_seconds=instance.estimated_seconds,
         report=report_to_wire(instance.report) if instance.report else None,
+        tenant=instance.tenant,
     )
+
+
+def quota_from_record(record: state_pb2.TenantRecord) -> TenantQuota:
+    """Return what a tenant may have."""
+    return TenantQuota(record.tenant, quota_from_wire(record.quota))
+
+
+def quota_to_record(one: TenantQuota) -> state_pb2.TenantRecord:
+    """Return the record of what a tenant may have."""
+    return state_pb2.TenantRecord(tenant=one.tenant, quota=quota_to_wire(one.quota))
 
 
 def answer_from_record(record: state_pb2.RequestRecord) -> Answer:

@@ -16,6 +16,7 @@ class WaitReason(enum.Enum):
     SOONER_HERE = "a busy instance is expected to end sooner than a start elsewhere would take"
     NO_SLOT = "every slot is busy or protected"
     NO_WORKERS = "no worker is there, or none but those to be avoided"
+    PAUSED = "its start has failed again and again, and is tried again later"
     ALL_FAILED = "its start failed on every worker that is there, or their devices are too small"
 
 

@@ -1,8 +1,10 @@
 """Which generations an instance has on its hands: those granted and not yet released, and those its worker reports."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+_NOBODYS: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -11,6 +13,8 @@ class _Account:
     reported: frozenset[str] = frozenset()
     # Released here, yet in the worker's last report, which is older: they take no room any more.
     ended: set[str] = field(default_factory=set)
+    # Looks for another place, and runs here as long as the worker reports it: it takes room, and is nobody's.
+    left: set[str] = field(default_factory=set)
     idle_since: float | None = None
 
     def in_flight(self) -> int:
@@ -23,6 +27,7 @@ class _Account:
 class GrantLedger:
     """Counts the generations in flight per instance, and those that have grants per tenant.
 
+    What a worker reports and nobody here has granted, an earlier leader did: it has a grant from then on.
     A grant ends when it is released, when a worker that had reported its generation reports it no more, or
     ``ttl_seconds`` after it was given if the worker never reported it. ``changed`` is told of each instance of which
     something has changed, ``ended`` where a generation ended and how many seconds after its grant.
@@ -70,11 +75,11 @@ class GrantLedger:
         self._instance_of[generation_id] = instance_id
         self._unseen[generation_id] = now
         self._began.setdefault(generation_id, now)
-        self._tenants[generation_id] = tenant
-        self._in_flight_of[tenant] += 1
+        self._belong(generation_id, tenant)
         account = self._accounts[instance_id]
         account.granted.add(generation_id)
         account.ended.discard(generation_id)
+        account.left.discard(generation_id)
         account.idle_since = None
         self._changed(instance_id)
 
@@ -83,9 +88,13 @@ class GrantLedger:
         instance_id = self._instance_of.get(generation_id)
         if instance_id is None:
             return False
-        self._ended(instance_id, now - self._began[generation_id])
+        self._tell_end(generation_id, instance_id, now)
         self._take_back(generation_id, instance_id, now)
         return True
+
+    def _tell_end(self, generation_id: str, instance_id: str, now: float) -> None:
+        if (began := self._began.get(generation_id)) is not None:
+            self._ended(instance_id, now - began)
 
     def _take_back(self, generation_id: str, instance_id: str, now: float) -> None:
         del self._instance_of[generation_id]
@@ -104,6 +113,7 @@ class GrantLedger:
             self._forget(generation_id)
             account = self._accounts[instance_id]
             account.granted.discard(generation_id)
+            account.left.add(generation_id)
             self._settle(instance_id, now)
 
     def move(self, generation_id: str, source_id: str, target_id: str, now: float) -> None:
@@ -114,31 +124,62 @@ class GrantLedger:
         source = self._accounts[source_id]
         self._accounts[target_id].ended.discard(generation_id)  # it may have been there before
         self._settle(target_id, now)
-        if generation_id in source.ended or self._instance_of.get(generation_id, source_id) != source_id:
+        place = self._instance_of.get(generation_id, source_id)
+        if generation_id in source.ended or place not in (source_id, target_id):
             return
+        if place == source_id:
+            self._change_place(generation_id, source_id, target_id, now)
+        source.ended.add(generation_id)
+        self._settle(source_id, now)
+
+    def _change_place(self, generation_id: str, source_id: str, target_id: str, now: float) -> None:
         began, tenant = self._began.get(generation_id, now), self._tenants.get(generation_id, "")
         if generation_id in self._instance_of:
             self._take_back(generation_id, source_id, now)
-        source.ended.add(generation_id)
-        self._settle(source_id, now)
         self._began[generation_id] = began
         self.grant(generation_id, target_id, now, tenant)
         if generation_id in self._accounts[target_id].reported:
             self._unseen.pop(generation_id)
 
-    def report(self, instance_id: str, generation_ids: frozenset[str], now: float) -> None:
-        """Take over what the instance's worker says it runs."""
+    def report(
+        self, instance_id: str, generation_ids: frozenset[str], now: float, tenants: Mapping[str, str] = _NOBODYS
+    ) -> None:
+        """Take over what the instance's worker says it runs; what is not in ``tenants`` is the default one's."""
         account = self._accounts[instance_id]
-        over = (account.granted - generation_ids) - self._unseen.keys()
-        for generation_id in over:
-            self._ended(instance_id, now - self._forget(generation_id))
+        for generation_id in (account.granted - generation_ids) - self._unseen.keys():
+            self._tell_end(generation_id, instance_id, now)
+            self._forget(generation_id)
             account.granted.discard(generation_id)
             del self._instance_of[generation_id]
         for generation_id in account.granted & generation_ids:
             self._unseen.pop(generation_id, None)
+        account.left -= account.reported - generation_ids
         account.reported = generation_ids
         account.ended &= generation_ids
+        self._adopt(instance_id, account, tenants)
         self._settle(instance_id, now)
+
+    def _adopt(self, instance_id: str, account: _Account, tenants: Mapping[str, str]) -> None:
+        """Grant what runs without a grant of ours; whose it is may be news of what has moved."""
+        for generation_id in account.reported - account.granted - account.ended - account.left:
+            if generation_id not in self._instance_of:
+                self._instance_of[generation_id] = instance_id
+                account.granted.add(generation_id)
+                self._belong(generation_id, tenants.get(generation_id, ""))
+        for generation_id in account.granted & tenants.keys():
+            if not self._tenants[generation_id]:
+                self._disown(generation_id)
+                self._belong(generation_id, tenants[generation_id])
+
+    def _belong(self, generation_id: str, tenant: str) -> None:
+        self._tenants[generation_id] = tenant
+        self._in_flight_of[tenant] += 1
+
+    def _disown(self, generation_id: str) -> None:
+        tenant = self._tenants.pop(generation_id)
+        self._in_flight_of[tenant] -= 1
+        if not self._in_flight_of[tenant]:
+            del self._in_flight_of[tenant]
 
     def expire(self, now: float) -> list[str]:
         """Take back the grants whose generation no worker has reported in time; returns them."""
@@ -171,13 +212,17 @@ class GrantLedger:
         return self._accounts[instance_id].running()
 
     def in_flight_of(self, tenant: str) -> int:
-        """Generations of a tenant that have a grant of this ledger's."""
+        """Generations of a tenant that have a grant."""
         return self._in_flight_of[tenant]
+
+    def tenants(self) -> Mapping[str, int]:
+        """The tenants whose generations have grants, and how many."""
+        return self._in_flight_of
 
     def began(self, instance_id: str) -> list[float] | None:
         """When each of an instance's generations was granted first; none if that is not known of all of them."""
         account = self._accounts[instance_id]
-        if account.reported - account.granted - account.ended:
+        if account.reported - account.granted - account.ended or not account.granted <= self._began.keys():
             return None
         return [self._began[generation_id] for generation_id in account.granted]
 
@@ -190,13 +235,10 @@ class GrantLedger:
         """Since when an instance has nothing to do; none while it has."""
         return self._accounts[instance_id].idle_since
 
-    def _forget(self, generation_id: str) -> float:
-        """A generation's grant is over; returns when the generation began."""
-        tenant = self._tenants.pop(generation_id)
-        self._in_flight_of[tenant] -= 1
-        if not self._in_flight_of[tenant]:
-            del self._in_flight_of[tenant]
-        return self._began.pop(generation_id)
+    def _forget(self, generation_id: str) -> None:
+        """A generation's grant is over."""
+        self._disown(generation_id)
+        self._began.pop(generation_id, None)
 
     def _settle(self, instance_id: str, now: float) -> None:
         account = self._accounts[instance_id]

@@ -66,6 +66,7 @@ def _check_instances(records: ClusterRecords) -> None:
     assert records.stopping == {i.instance_id for i in instances if i.state is InstanceState.STOPPING}
     staying = [i for i in instances if i.state is InstanceState.READY and not records.migrations_of(i.instance_id)]
     assert records.replaced == {i.instance_id for i in staying if not records.is_current(i)}
+    records.devices.check_integrity(instances)
     records.idle.check_integrity({i.instance_id: _idle_since(records, i) for i in staying if _is_idle(records, i)})
 
 

@@ -6,7 +6,7 @@ from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.plans import Limits
 from kindling.scheduler.domain.records import ClusterRecords
-from kindling.scheduler.domain.refusals import no_workers, queue_timeout, unknown_model
+from kindling.scheduler.domain.refusals import held_back, no_workers, queue_timeout, unknown_model
 from kindling.scheduler.domain.values import Model, Request
 
 
@@ -49,8 +49,16 @@ class Patience:
         if model is None:
             return unknown_model(request.model)
         if request.arrived_at + model.settings.max_queue_wait_seconds <= now:
-            return queue_timeout(model)
+            return self._timeout(request.tenant, model)
         return no_workers() if self._workers_missed(request) <= now else None
+
+    def _timeout(self, tenant: str, model: Model) -> KindlingError:
+        quota = self._records.quotas.of(tenant)
+        if quota.generations and self._records.grants.in_flight_of(tenant) >= quota.generations:
+            return held_back(model, tenant, "generations", quota.generations)
+        if quota.devices and self._records.devices.count(tenant) >= quota.devices:
+            return held_back(model, tenant, "devices", quota.devices)
+        return queue_timeout(model)
 
     def _workers_missed(self, request: Request) -> float:
         """When a request has waited long enough for any worker at all."""

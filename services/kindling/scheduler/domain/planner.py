@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.admission import Admission
+from kindling.scheduler.domain.choosy import Choosy
+from kindling.scheduler.domain.contest import Bid, Contest
 from kindling.scheduler.domain.decisions import (
     MakeRoom,
     MoveInstance,
@@ -27,19 +30,23 @@ from kindling.scheduler.domain.unfit import unfit
 from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
+_EXCHANGED = "its tenant may have no more devices, and needs this one for another model"
+
 
 class Planner:
     """Holds the view and the waiting lines; :meth:`plan` brings them together."""
 
     def __init__(self, policy: Policy, limits: Limits, new_suffix: Callable[[], str]) -> None:
         self.view = ClusterView(limits.grant_ttl_seconds)
-        self.lines = WaitingLines(self.view.grants.in_flight_of)
+        self.lines = WaitingLines(self.view.grants.in_flight_of, self.view.quotas)
         self.troubles = Troubles(limits.max_start_attempts)
         self.limits = limits
         self._policy = policy
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
         self._new_suffix = new_suffix
         self._patience = Patience(self.view, self.lines, limits)
+        self._admission = Admission(self.view, self.lines)
+        self._choosy = Choosy(self.view, self.lines, limits.avoid_seconds)
         self._looks_again_at: float | None = None
 
     # Requests
@@ -50,9 +57,12 @@ class Planner:
         Raises NotFoundError for an unknown model.
         """
         model = self._model(request.model)
+        somebody_waits = self.lines.ready(model.name)  # but not for the place that this generation may give up now
         if (earlier := self._earlier_grant(request)) is not None:
             return Grant(request, earlier)
-        if self.lines.length(model.name) or (instance := instance_with_room(self.view, model, request.avoid)) is None:
+        if somebody_waits or not self._admission.may_run(request.tenant):
+            return None
+        if (instance := instance_with_room(self.view, model, request.avoid)) is None:
             return None
         self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance)
@@ -60,7 +70,8 @@ class Planner:
     def hold(self, request: Request, now: float) -> int:
         """Put a request in line; returns how many are ahead. One that had a place before is not turned away.
 
-        Raises QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just failed.
+        Raises TENANT_QUOTA_EXCEEDED, QUEUE_FULL, NO_DEVICE_LARGE_ENOUGH, or the error with which the model's start just
+        failed.
         """
         model = self._model(request.model)
         trouble = self.troubles.blocking(model.name, now)
@@ -70,7 +81,7 @@ class Planner:
             raise no_device_large_enough(model, self.view.sizes.largest_bytes)
         if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
-        return self.lines.join(request)
+        return self._admission.enter(request, now)
 
     def release(self, generation_id: str, now: float) -> None:
         """Take a grant back; unknown ones are ignored."""
@@ -122,6 +133,8 @@ class Planner:
         """Return what to do now. Calling again at once returns nothing new."""
         plan = Plan()
         self._looks_again_at = None
+        self._admission.knows_all = True
+        self.view.devices.pass_time(now)
         self.view.claimed.clear()
         self.view.counted_on.clear()
         self._patience.watch_workers(now)
@@ -147,7 +160,7 @@ class Planner:
     def _serve(self, model: Model, plan: Plan, now: float) -> None:
         """Grant to who waits what there is."""
         while True:
-            request, avoid = self._next_in_line(model, now)
+            request, avoid = self._choosy.next_in_line(model, now)
             instance = self._best_for(request, model, avoid) if request else None
             if request is None or instance is None:
                 return
@@ -160,37 +173,44 @@ class Planner:
     def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
         """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
         the same ones and needs as much memory."""
-        full_from = math.inf
-        for model in models:
-            request, avoid = self._next_in_line(model, now)
-            need = self._need(model, request, avoid, now)
+        contest, full_from = Contest(self.view, self.lines, models), math.inf
+        while (bid := contest.next()) is not None:
+            need, needed_bytes = self._need(bid, now), bid.model.checkpoint.total_bytes
             is_picky = bool(need.avoid or need.excluded)
-            needed_bytes = model.checkpoint.total_bytes
             if needed_bytes < full_from or is_picky:
-                wait = self._extend(need, request, plan, now)
+                wait = self._extend(need, bid, contest, plan, now)
                 if not is_picky and wait == Wait(WaitReason.NO_SLOT):
                     full_from = needed_bytes
 
-    def _extend(self, need: Need, request: Request | None, plan: Plan, now: float) -> Wait | None:
-        """Have as many instances start as who waits still, and the model's minimum, want; none if it may not now."""
+    def _extend(self, need: Need, bid: Bid, contest: Contest, plan: Plan, now: float) -> Wait | None:
+        """Do the next thing by which a model comes to the instances that who waits, and its minimum, want; none if
+        something was done."""
         is_blocked = self.troubles.blocking(need.model.name, now) is not None
-        while not isinstance(decision := self._policy.decide(self.view, need, now), Wait):
-            if is_blocked:
-                return None
-            if isinstance(decision, StartInstance):
-                plan.starts.append(self._start(need.model, decision, request, now))
-            else:
-                self._make_room(decision, plan, now)
-                need = replace(need, coming=need.coming + 1)
-        if decision.until is not None:
-            self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
-        if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
-            plan.refusals += self._give_up(need.model, now)
-        return decision
+        decision = self._policy.decide(self.view, need, now)
+        if isinstance(decision, Wait):
+            if decision.until is not None:
+                self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
+            if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
+                plan.refusals += self._give_up(need.model, now)
+            return decision
+        if is_blocked:
+            return Wait(WaitReason.PAUSED)
+        if contest.must_exchange(bid):
+            if (own := contest.exchange(bid)) is not None:
+                plan.stops.append(self.stop(own.instance_id, _EXCHANGED, now))
+        elif isinstance(decision, StartInstance):
+            plan.starts.append(self._start(need.model, decision, bid.request, now))
+        else:
+            self._make_room(decision, plan, now)
+            contest.promise(bid)
+        contest.again(need.model)
+        return None
 
-    def _need(self, model: Model, request: Request | None, avoid: frozenset[str], now: float) -> Need:
-        queued, since = self.lines.length(model.name), request.arrived_at if request else NEVER
-        return Need(model, queued, unfit(self.view, self.troubles, model, now), avoid, since=since)
+    def _need(self, bid: Bid, now: float) -> Need:
+        model, request = bid.model, bid.request
+        avoid = self._choosy.avoided(request, model, now) if request else frozenset[str]()
+        since = request.arrived_at if request else NEVER
+        return Need(model, bid.queued, unfit(self.view, self.troubles, model, now), avoid, bid.coming, since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
         """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
@@ -200,34 +220,16 @@ class Planner:
         elif isinstance(decision, MoveInstance):
             plan.moves.append(self.relocation.make_way(decision, now))
 
-    def _next_in_line(self, model: Model, now: float) -> tuple[Request | None, frozenset[str]]:
-        """Who is served next, and what they avoid: the first who can run on what there is, else whose turn it is."""
-        for request in self.lines.in_turn(model.name):
-            avoid = self._avoided(request, model, now)
-            if instance_with_room(self.view, model, avoid) is not None:
-                return request, avoid
-            if not avoid:
-                break  # nobody who is choosier has a place either
-        head = self.lines.next(model.name)
-        return head, self._avoided(head, model, now) if head else frozenset()
-
-    def _avoided(self, request: Request, model: Model, now: float) -> frozenset[str]:
-        """What a request still avoids: it takes anything once it has waited a while and nothing starts elsewhere."""
-        if not request.avoid or now < request.arrived_at + self.limits.avoid_seconds:
-            return request.avoid
-        others = (one for one in self.view.instances_of(model.name) if one.instance_id not in request.avoid)
-        return request.avoid if any(scaling.will_serve(self.view, one) for one in others) else frozenset()
-
     def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.serve(request)
         self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:
-        instance = self._new_instance(model, decision.placement, now)
+        instance = self._new_instance(model, decision.placement, now, request.tenant if request else None)
         return Start(instance, decision.placement, decision.alternatives, request)
 
-    def _new_instance(self, model: Model, placement: Estimate, now: float) -> Instance:
+    def _new_instance(self, model: Model, placement: Estimate, now: float, tenant: str | None) -> Instance:
         instance = Instance(
             instance_id=self._new_instance_id(model.name),
             model=model.name,
@@ -237,6 +239,7 @@ class Planner:
             estimated_seconds=placement.seconds,
             source=placement.source,
             started_at=now,
+            tenant=tenant,
         )
         self.view.put_instance(instance, now)
         return instance
@@ -258,7 +261,7 @@ class Planner:
 
     def _is_wanted(self, instance: Instance) -> bool:
         """Whether somebody waits for an idle instance that still serves; it will be busy in a moment."""
-        return bool(self.lines.length(instance.model)) and self.view.serves(instance)
+        return bool(self.lines.ready(instance.model)) and self.view.serves(instance)
 
     def _models_in_order(self) -> Iterator[Model]:
         """Models that somebody waits for, the longest wait first; then those that keep a minimum running."""

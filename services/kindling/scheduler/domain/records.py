@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from kindling.scheduler.domain.device_sizes import DeviceSizes
+from kindling.scheduler.domain.devices import Devices
 from kindling.scheduler.domain.experience import Experience
 from kindling.scheduler.domain.footprints import Footprints
 from kindling.scheduler.domain.free_slots import FreeSlots
@@ -15,6 +16,7 @@ from kindling.scheduler.domain.idle_instances import IdleInstances
 from kindling.scheduler.domain.links import Link
 from kindling.scheduler.domain.loads import Loads, missing_by_tier
 from kindling.scheduler.domain.migration_table import MigrationTable
+from kindling.scheduler.domain.quotas import Quotas
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.values import Checkpoint, Instance, InstanceState, Migration, Model, Node, Tier, Worker
 from kindling.scheduler.domain.watched import WatchedDict, WatchedSet
@@ -43,6 +45,8 @@ class ClusterRecords:
         self.confirmed: set[str] = set()  # instances that a report has named
         self.migrations = MigrationTable()
         self.links: dict[str, Link] = {}  # by worker
+        self.quotas = Quotas()
+        self.devices = Devices(self.quotas)
         self.experience = Experience()
         self.loads = Loads()
         self.holders = Holders()

@@ -33,6 +33,17 @@ def queue_full(model: Model) -> ResourceExhaustedError:
     )
 
 
+def too_many_waiting(tenant: str, most: int) -> ResourceExhaustedError:
+    """As many requests of the tenant wait as may."""
+    return ResourceExhaustedError(
+        f"tenant {tenant or 'default'!r} has {most} requests waiting, as many as its quota `waiting` lets it; try "
+        "again once some of them run, or have the operator raise the quota with `kindling tenant set`",
+        reason="TENANT_QUOTA_EXCEEDED",
+        metadata={"tenant": tenant, "quota": "waiting", "limit": str(most)},
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
 def queue_timeout(model: Model) -> DeadlineExceededError:
     """The request has waited as long as it may."""
     longest = model.settings.max_queue_wait_seconds
@@ -41,6 +52,18 @@ def queue_timeout(model: Model) -> DeadlineExceededError:
         "max_queue_wait",
         reason="QUEUE_TIMEOUT",
         metadata={"model": model.name, "max_queue_wait_seconds": f"{longest:g}"},
+    )
+
+
+def held_back(model: Model, tenant: str, quota: str, most: int) -> DeadlineExceededError:
+    """The request has waited as long as it may, and its tenant has as much as its quota lets it."""
+    longest = model.settings.max_queue_wait_seconds
+    return DeadlineExceededError(
+        f"model {model.name!r} had no room for tenant {tenant or 'default'!r} within {longest:g} s: it has {most} "
+        f"{quota}, as many as its quota lets it; try again once some are over, or have the operator raise it with "
+        "`kindling tenant set`",
+        reason="QUEUE_TIMEOUT",
+        metadata={"model": model.name, "tenant": tenant, "quota": quota, "limit": str(most)},
     )
 
 

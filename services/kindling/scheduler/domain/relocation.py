@@ -24,7 +24,7 @@ from kindling.scheduler.domain.view import ClusterView
 
 _DRAINED = "its node is drained"
 _NO_PLACE = frozenset({WaitReason.NO_SLOT, WaitReason.NO_WORKERS, WaitReason.ALL_FAILED})
-NewInstance = Callable[[Model, Estimate, float], Instance]
+NewInstance = Callable[[Model, Estimate, float, str | None], Instance]  # the last is whose device it is
 StopInstances = Callable[[str, str, float], Stop]
 
 
@@ -51,7 +51,8 @@ class Relocation:
         target = self._instance_there(model, worker)
         for instance in (*sources, *([target] if target else [])):
             self._check_stays(instance, as_target=instance is target)
-        start = None if target else self._start_there(model, worker, now)
+        tenant = next((source.tenant for source in sources), None)
+        start = None if target else self._start_there(model, worker, tenant, now)
         target = target or (start.instance if start else None)
         assert target is not None
         return [
@@ -74,13 +75,13 @@ class Relocation:
         usable = (one for one in there if self._view.serves(one) or scaling.will_serve(self._view, one))
         return next(usable, None)
 
-    def _start_there(self, model: Model, worker: Worker, now: float) -> Start:
+    def _start_there(self, model: Model, worker: Worker, tenant: str | None, now: float) -> Start:
         if not self._view.free_slots(worker):
             raise setbacks.no_free_slot(worker, [one.model for one in self._view.instances_on(worker.worker_id)])
         if not self._view.has_room(worker.worker_id, model.checkpoint.total_bytes):
             raise setbacks.no_free_memory(worker, model, self._view.free_bytes(worker))
         placement = self._policy.place_on(self._view, model, worker, now)
-        return Start(self._new_instance(model, placement, now), placement, (), None)
+        return Start(self._new_instance(model, placement, now, tenant), placement, (), None)
 
     def _move(self, source: Instance, target: Instance, reason: str, start: Start | None = None) -> Move:
         migration = Migration(source.instance_id, target.instance_id)
@@ -92,7 +93,7 @@ class Relocation:
     def make_way(self, decision: MoveInstance, now: float) -> Move:
         """Have an instance's generations go on elsewhere, as the policy decided."""
         source = self._view.instances[decision.instance_id]
-        target = self._new_instance(self._view.models[source.model], decision.target, now)
+        target = self._new_instance(self._view.models[source.model], decision.target, now, source.tenant)
         return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
 
     # Because a node is drained
@@ -129,7 +130,8 @@ class Relocation:
         decision = self._place(instance, model, now)
         if isinstance(decision, StartInstance):
             placement = decision.placement
-            start = Start(self._new_instance(model, placement, now), placement, decision.alternatives, None)
+            target = self._new_instance(model, placement, now, instance.tenant)
+            start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
         if isinstance(decision, StopInstance | AwaitSlot):
             self._view.claimed.add(decision.instance_id)

@@ -169,7 +169,8 @@ class Instance:
     """One model in one worker. ``create_time`` is seconds since the epoch, other times are on the monotonic clock.
 
     ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready;
-    ``loaded_at`` is when its last chunk was, if that was after it was ready.
+    ``loaded_at`` is when its last chunk was, if that was after it was ready. ``tenant`` is on whose behalf it was
+    started, empty for the default one; none if no request was.
     """
 
     instance_id: str
@@ -184,6 +185,7 @@ class Instance:
     loaded_at: float = NEVER
     report: LoadReport | None = None
     source: Tier | None = None
+    tenant: str | None = None
 
     @property
     def node_id(self) -> str:
@@ -215,12 +217,14 @@ class Instance:
 class ReportedInstance:
     """An instance as its worker sees it; the report is there once it is complete.
 
-    ``tokens`` says how many tokens its generations have, prompt and answer; workers of an earlier release do not.
+    ``tenants`` says whose its generations are, but for those of the default tenant; ``tokens`` how many tokens they
+    have, prompt and answer, which workers of an earlier release do not say.
     """
 
     instance_id: str
     generation_ids: frozenset[str] = frozenset()
     loaded: LoadReport | None = None
+    tenants: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -68,6 +68,7 @@ class ClusterView(ClusterRecords):
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
         self._measure(instance)
+        self.devices.enter(instance, now)
         place = self._place(instance)
         if place is not None:
             self.experience.hear(known, instance, place)
@@ -108,6 +109,7 @@ class ClusterView(ClusterRecords):
         self.claimed.discard(instance_id)
         self.footprints.forget(instance_id)
         self.loads.end(instance)
+        self.devices.leave(instance)
         for migration in self.migrations_of(instance_id):
             self.end_migration(migration)
         self.grants.close(instance_id)
@@ -154,7 +156,7 @@ class ClusterView(ClusterRecords):
                 strangers.append(running.instance_id)
                 continue
             self.confirmed.add(running.instance_id)
-            self.grants.report(running.instance_id, running.generation_ids, now)
+            self.grants.report(running.instance_id, running.generation_ids, now, running.tenants)
         return self._gone(report, link), strangers
 
     def _gone(self, report: WorkerReport, link: Link) -> list[Instance]:

@@ -1,7 +1,8 @@
 """An instance as others see it: what it runs, how its start went, what it is doing."""
 
 import enum
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 
 class Tier(enum.Enum):
@@ -77,13 +78,15 @@ class LoadReport:
 class InstanceView:
     """An instance at one moment; ``report`` is there from when it is ready, complete from when all is loaded.
 
-    ``generation_tokens`` says how many tokens each of its generations has, prompt and answer.
+    ``generation_tokens`` says how many tokens each of its generations has, prompt and answer; ``tenants`` whose they
+    are, but for those of the default tenant.
     """
 
     spec: InstanceSpec
     state: InstanceState
     generation_ids: tuple[str, ...]
     report: LoadReport | None
+    tenants: Mapping[str, str] = field(default_factory=dict)
     generation_tokens: tuple[int, ...] = ()
 
 

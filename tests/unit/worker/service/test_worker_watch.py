@@ -36,6 +36,22 @@ async def test_a_watcher_sees_the_worker_at_once_and_after_changes() -> None:
         await _until(watch, lambda view: not view.instances)
 
 
+async def test_a_watcher_is_told_whose_the_generations_are() -> None:
+    async with running_worker(stepped=True) as worker:
+        await worker.start()
+        calls = []
+        for name, tenant in (("a", "acme"), ("b", "")):
+            request = generate_request(name, max_tokens=1)
+            request.tenant = tenant
+            calls.append(worker.stub.Generate(request))
+        watch = worker.stub.WatchWorker(inference_pb2.WatchWorkerRequest())
+        seen = await _until(watch, lambda view: len(view.instances[0].generation_ids) == 2)
+        assert dict(seen.instances[0].tenants) == {"a": "acme"}
+        worker.engines.engine.permits.release(10)
+        for call in calls:
+            assert [event async for event in call]
+
+
 async def test_a_watcher_is_told_how_many_tokens_generations_have_as_they_grow() -> None:
     async with running_worker(stepped=True) as worker:
         await worker.start()
