@@ -76,5 +76,15 @@ class Wait:
     until: float | None = None
 
 
-MakeRoom = StopInstance | MoveInstance | AwaitSlot
+Departure = StopInstance | MoveInstance | AwaitSlot
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveTogether:
+    """Have several instances of one worker leave, since their memory together is what a model needs."""
+
+    departures: tuple[Departure, ...]
+
+
+MakeRoom = Departure | LeaveTogether
 Decision = StartInstance | MakeRoom | Wait

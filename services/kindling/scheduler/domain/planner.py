@@ -9,15 +9,7 @@ from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.admission import Admission
 from kindling.scheduler.domain.choosy import Choosy
 from kindling.scheduler.domain.contest import Bid, Contest
-from kindling.scheduler.domain.decisions import (
-    MakeRoom,
-    MoveInstance,
-    Need,
-    StartInstance,
-    StopInstance,
-    Wait,
-    WaitReason,
-)
+from kindling.scheduler.domain.decisions import Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
 from kindling.scheduler.domain.patience import Patience
@@ -201,7 +193,7 @@ class Planner:
         elif isinstance(decision, StartInstance):
             plan.starts.append(self._start(need.model, decision, bid.request, now))
         else:
-            self._make_room(decision, plan, now)
+            self.relocation.make_room(decision, need.model, plan, now)
             contest.promise(bid)
         contest.again(need.model)
         return None
@@ -211,14 +203,6 @@ class Planner:
         avoid = self._choosy.avoided(request, model, now) if request else frozenset[str]()
         since = request.arrived_at if request else NEVER
         return Need(model, bid.queued, unfit(self.view, self.troubles, model, now), avoid, bid.coming, since)
-
-    def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
-        """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
-        self.view.claimed.add(decision.instance_id)
-        if isinstance(decision, StopInstance):
-            plan.stops.append(self._stop(decision, now))
-        elif isinstance(decision, MoveInstance):
-            plan.moves.append(self.relocation.make_way(decision, now))
 
     def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.serve(request)
@@ -244,14 +228,11 @@ class Planner:
         self.view.put_instance(instance, now)
         return instance
 
-    def _stop(self, decision: StopInstance, now: float) -> Stop:
-        instance = replace(self.view.instances[decision.instance_id], state=InstanceState.STOPPING)
-        self.view.put_instance(instance, now)
-        return Stop(instance, decision.reason)
-
     def stop(self, instance_id: str, reason: str, now: float) -> Stop:
-        """Have an instance stop for a reason from outside, for instance an operator's wish."""
-        return self._stop(StopInstance(instance_id, reason), now)
+        """Have an instance stop."""
+        instance = replace(self.view.instances[instance_id], state=InstanceState.STOPPING)
+        self.view.put_instance(instance, now)
+        return Stop(instance, reason)
 
     def _stop_surplus(self, plan: Plan, now: float) -> None:
         for instance in scaling.perhaps_surplus(self.view, now):

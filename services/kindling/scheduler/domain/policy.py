@@ -58,6 +58,7 @@ class Policy:
         search.look_at_idle()
         if need.queued and search.limit_seconds < math.inf:  # else there is nowhere to go for anybody, or to wait less
             search.look_at_busy(migrates=self.migrates)
+        search.look_at_sets(migrates=self.migrates and bool(need.queued))
         return search.best
 
 

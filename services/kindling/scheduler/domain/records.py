@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from kindling.scheduler.domain.device_sizes import DeviceSizes
@@ -121,13 +121,12 @@ class ClusterRecords:
         offer = self.slots.offer(worker_id)
         return offer is not None and offer.free_bytes - self.counted_on[worker_id] >= needed_bytes
 
-    def free_with(self, victims: Sequence[Instance]) -> float:
-        """Device memory of the worker that instances share once they are gone, what the plan under way counts on left
-        out; at most all of it, and infinity if its size is not known."""
-        worker = self.workers[victims[0].worker_id]
+    def free_without(self, worker: Worker, *leaving: str) -> float:
+        """Device memory of a worker once instances are gone, what the plan under way counts on left out; infinity if
+        its size is not known, less than 0 if it holds more than it can."""
         if not worker.memory_bytes:
             return math.inf
-        staying = self._held(worker) - {victim.instance_id for victim in victims}
+        staying = self._held(worker) - {*leaving}
         return worker.memory_bytes - self.footprints.together(staying) - self.counted_on[worker.worker_id]
 
     def _held(self, worker: Worker) -> AbstractSet[str]:

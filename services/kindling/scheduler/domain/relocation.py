@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
 from kindling.scheduler.domain.decisions import (
-    AwaitSlot,
+    Departure,
+    LeaveTogether,
     MakeRoom,
     MoveInstance,
     Need,
@@ -90,8 +91,26 @@ class Relocation:
 
     # Because another model is ready sooner in its place
 
-    def make_way(self, decision: MoveInstance, now: float) -> Move:
-        """Have an instance's generations go on elsewhere, as the policy decided."""
+    def make_room(self, decision: MakeRoom, model: Model, plan: Plan, now: float) -> None:
+        """Have instances leave that do not yet, as the policy decided; the rest of the plan counts neither on their
+        slots nor on the free memory that the model takes besides theirs."""
+        departures = decision.departures if isinstance(decision, LeaveTogether) else (decision,)
+        self._count_on(departures, model)
+        for departure in departures:
+            self._view.claimed.add(departure.instance_id)
+            if isinstance(departure, StopInstance):
+                plan.stops.append(self._stop(departure.instance_id, departure.reason, now))
+            elif isinstance(departure, MoveInstance):
+                plan.moves.append(self._make_way(departure, now))
+
+    def _count_on(self, departures: Sequence[Departure], model: Model) -> None:
+        worker_id = self._view.instances[departures[0].instance_id].worker_id
+        freed = self._view.footprints.together(departure.instance_id for departure in departures)
+        if (besides := model.checkpoint.total_bytes - freed) > 0:
+            self._view.counted_on[worker_id] += int(besides)
+
+    def _make_way(self, decision: MoveInstance, now: float) -> Move:
+        """Have an instance's generations go on elsewhere."""
         source = self._view.instances[decision.instance_id]
         target = self._new_instance(self._view.models[source.model], decision.target, now, source.tenant)
         return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
@@ -106,24 +125,24 @@ class Relocation:
         ]:
             if instance.state is InstanceState.STOPPING or self._view.migrations_of(instance.instance_id):
                 continue
-            leaving = self._away(instance, now)
+            leaving = self._away(instance, plan, now)
             if isinstance(leaving, Stop):
                 plan.stops.append(leaving)
             elif leaving is not None:
                 plan.moves.append(leaving)
         plan.has_news |= before != self._obstacles
 
-    def _away(self, instance: Instance, now: float) -> Move | Stop | None:
-        """What brings an instance away; none while it has to wait."""
+    def _away(self, instance: Instance, plan: Plan, now: float) -> Move | Stop | None:
+        """What brings an instance away; none while it has to wait, for instance for what leaves first."""
         name = instance.instance_id
         if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
         if (setback := self._view.setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"
             return None
-        return self._make_place(instance, self._view.models[instance.model], now)
+        return self._make_place(instance, self._view.models[instance.model], plan, now)
 
-    def _make_place(self, instance: Instance, model: Model, now: float) -> Move | Stop | None:
+    def _make_place(self, instance: Instance, model: Model, plan: Plan, now: float) -> Move | Stop | None:
         other = self._elsewhere(instance, model)
         if other is not None and self._has_room(other, instance, model):
             return self._move(instance, other, _DRAINED)
@@ -133,11 +152,9 @@ class Relocation:
             target = self._new_instance(model, placement, now, instance.tenant)
             start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
-        if isinstance(decision, StopInstance | AwaitSlot):
-            self._view.claimed.add(decision.instance_id)
-        if isinstance(decision, StopInstance):
-            return self._stop(decision.instance_id, decision.reason, now)
-        if isinstance(decision, AwaitSlot | MoveInstance) or decision.reason not in _NO_PLACE:
+        if not isinstance(decision, Wait):
+            self.make_room(decision, model, plan, now)
+        if not isinstance(decision, Wait) or decision.reason not in _NO_PLACE:
             return None
         if other is not None:  # more than it should have, but they do go on
             return self._move(instance, other, _DRAINED)

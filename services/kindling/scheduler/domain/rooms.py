@@ -1,15 +1,27 @@
 """Slots that are not free, and what it takes to have a model start there: the paper's locality by migration."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from kindling.scheduler.domain import scaling
-from kindling.scheduler.domain.decisions import AwaitSlot, MakeRoom, MoveInstance, Need, StopInstance, Wait, WaitReason
+from kindling.scheduler.domain.decisions import (
+    AwaitSlot,
+    Departure,
+    LeaveTogether,
+    MakeRoom,
+    MoveInstance,
+    Need,
+    StopInstance,
+    Wait,
+    WaitReason,
+)
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.victims import Victim, VictimSet, cheapest
 from kindling.scheduler.domain.view import ClusterView
 
 _LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
@@ -73,6 +85,62 @@ class RoomSearch:
                 self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
+    def look_at_sets(self, *, migrates: bool = True) -> None:
+        """Instances of a worker with enough memory together: idle ones stop, busy ones go to free slots."""
+        for worker in list(self._shared()):
+            missing = self.need.model.checkpoint.total_bytes - self.view.free_without(worker)
+            if missing == math.inf or (there := self._ready_in(worker)) >= self.limit_seconds:
+                continue
+            found = cheapest([*self._leavers(worker, migrates=migrates)], max(1, int(missing)))
+            if found is not None:
+                self._consider(Room(found.delay_seconds + there, found.harm_seconds, _together(found)))
+
+    def _leavers(self, worker: Worker, *, migrates: bool) -> Iterator[Victim]:
+        """Who could leave a worker; of a model that keeps a minimum, one that is idle."""
+        view, idle = self.view, dict[str, Instance]()
+        there = view.instances_on(worker.worker_id)
+        for one in there:
+            if self._is_leaving(one) and self._can_be_awaited(one):
+                yield self._victim(_await(one), 0.0, self._leaves_in(one))
+            elif self._can_be_evicted(one):
+                has_minimum = view.is_current(one) and view.models[one.model].settings.min_instances
+                idle.setdefault(one.model if has_minimum else one.instance_id, one)
+        yield from (self._victim(_stop(one), self._regret(one)) for one in idle.values())
+        if migrates:
+            yield from self._movers(worker, there)
+
+    def _movers(self, worker: Worker, there: Iterable[Instance]) -> Iterator[Victim]:
+        """Busy ones, each with a worker of its own to go to."""
+        taken = {worker.worker_id}
+        for one in islice(filter(self._can_be_moved, there), _MOVERS):
+            checkpoint = self.view.models[one.model].checkpoint
+            for target in soonest(self.view, checkpoint, taken, self.now, self.assumptions)[:1]:
+                taken.add(target.worker_id)
+                handover = migration_seconds(self.view, one, self.view.workers[target.worker_id])
+                yield self._victim(_move(one, target, self.need.model), handover, target.seconds + handover)
+
+    def _victim(self, departure: Departure, harm_seconds: float, delay_seconds: float = 0.0) -> Victim:
+        footprint = self.view.footprints.of(departure.instance_id)
+        return Victim(departure, 0 if footprint == math.inf else int(footprint), harm_seconds, delay_seconds)
+
+    def _shared(self) -> Iterator[Worker]:
+        """Workers on which several instances may share a memory that is known, where the model has no place yet: those
+        that somebody leaves, where it would be ready sooner, and that have idle ones; if it has no place anywhere, also
+        those with some memory free."""
+        view = self.view
+        leaving = (view.instances[name].worker_id for name in chain(sorted(view.stopping), view.migrations))
+        near, idle = (one.worker_id for _, one in self._nearest()), (one.worker_id for one in self._evictable())
+        offers = chain.from_iterable(
+            map(view.slots.fastest, view.slots.groups() if self.limit_seconds == math.inf else ())
+        )
+        some = (islice(names, _LOOKED_AT) for names in (leaving, near, idle, (one.worker.worker_id for one in offers)))
+        for name in dict.fromkeys(chain.from_iterable(some)):
+            if name in view.startable and name not in self.barred:
+                worker = view.workers[name]
+                is_shared = worker.memory_bytes and worker.slots > 1
+                if is_shared and not view.has_room(name, self.need.model.checkpoint.total_bytes):
+                    yield worker
+
     def _look_at_moving(self, victim: Instance) -> None:
         """Its generations can go to a free slot, or to one from which somebody idle has to go first."""
         checkpoint, barred = self.view.models[victim.model].checkpoint, frozenset({victim.worker_id})
@@ -107,12 +175,15 @@ class RoomSearch:
 
     def _there_sooner(self) -> Iterator[Instance]:
         """Those near to which the model would be ready within the limit, the soonest first."""
-        if self._near is None:
-            self._near = sorted(self._nearby(), key=lambda found: (found[0], found[1].worker_id))
-        for seconds, worker in self._near:
+        for seconds, worker in self._nearest():
             if seconds >= self.limit_seconds:
                 return
             yield from self.view.instances_on(worker.worker_id)
+
+    def _nearest(self) -> list[tuple[float, Worker]]:
+        if self._near is None:
+            self._near = sorted(self._nearby(), key=lambda found: (found[0], found[1].worker_id))
+        return self._near
 
     def _nearby(self) -> Iterator[tuple[float, Worker]]:
         """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far as the
@@ -155,17 +226,25 @@ class RoomSearch:
     def _is_allowed(self, instance: Instance) -> bool:
         return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
 
+    def _is_leaving(self, instance: Instance) -> bool:
+        """Whether an instance stops or moves, and nobody else counts on its slot."""
+        view, name = self.view, instance.instance_id
+        return (name in view.stopping or name in view.migrations) and name not in view.claimed
+
     def _can_be_awaited(self, instance: Instance) -> bool:
         return self._is_allowed(instance) and not _ends_with_its_work(self.view, instance)
 
     def _suffices(self, victim: Instance) -> bool:
         """Whether the model has a place once an instance is gone."""
-        return self.view.free_with([victim]) >= self.need.model.checkpoint.total_bytes
+        return self._free_without(victim) >= self.need.model.checkpoint.total_bytes
 
     def _makes_way(self, other: Instance, victim: Instance) -> bool:
         """Whether a busy instance has a place elsewhere once another is gone there."""
         needed_bytes = self.view.models[victim.model].checkpoint.total_bytes
-        return other.worker_id != victim.worker_id and self.view.free_with([other]) >= needed_bytes
+        return other.worker_id != victim.worker_id and self._free_without(other) >= needed_bytes
+
+    def _free_without(self, instance: Instance) -> float:
+        return self.view.free_without(self.view.workers[instance.worker_id], instance.instance_id)
 
     def _can_be_evicted(self, instance: Instance) -> bool:
         return self._is_allowed(instance) and scaling.is_spare(self.view, instance)
@@ -202,6 +281,11 @@ class RoomSearch:
 def _ends_with_its_work(view: ClusterView, instance: Instance) -> bool:
     """Whether an instance stops, but only after its generations."""
     return instance.state is InstanceState.STOPPING and view.is_busy(instance)
+
+
+def _together(found: VictimSet) -> MakeRoom:
+    departures = tuple(victim.departure for victim in found.victims)
+    return departures[0] if len(departures) == 1 else LeaveTogether(departures)
 
 
 def _await(instance: Instance) -> AwaitSlot:
