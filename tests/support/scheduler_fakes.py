@@ -53,6 +53,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.loading = False
         self.read_bytes, self.read_seconds = 10, 0.1
         self.start_calls: list[str] = []
+        self.joined_addresses: list[str] = []  # of the last start
         self.stop_calls: list[str] = []
         self.stops_released = asyncio.Event()
         self.stops_released.set()
@@ -103,6 +104,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 
     async def StartInstance(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         self.start_calls.append(request.instance_id)
+        self.joined_addresses = list(request.other_addresses)
         self.note()
         if self.errors:
             raise self.errors.pop(0)

@@ -1,8 +1,10 @@
 """`kindling bench`: what Kindling itself costs, measured on this machine."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -26,6 +28,18 @@ def gateway(
     from kindling.bench.gateway import run
 
     raise typer.Exit(run(_fake_cluster, json))
+
+
+@app.command()
+def trace(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 10,
+    tokens: Annotated[int, typer.Option(min=100, help="Tokens that a worker streams in a round.")] = 2000,
+) -> None:
+    """Measure what tracing costs a worker per decode step, spans kept and exported."""
+    from kindling.bench.trace import TraceOptions, run
+
+    raise typer.Exit(run(_fake_cluster, TraceOptions(rounds, tokens), json))
 
 
 @app.command()
@@ -183,7 +197,9 @@ def two_workers(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
     return local_cluster(options)
 
 
-def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
+def _fake_cluster(
+    data_dir: Path, env: Mapping[str, str] = MappingProxyType({})
+) -> AbstractAsyncContextManager[LocalCluster]:
     http_port, grpc_port = free_ports(2)
     options = ClusterOptions(
         data_dir=data_dir,
@@ -192,5 +208,6 @@ def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
         engine=EngineKind.FAKE,
         dram_pool_bytes=64 * 2**20,
         log_level="WARNING",
+        extra_env=tuple(env.items()),
     )
     return local_cluster(options)

@@ -5,7 +5,7 @@ import secrets
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import configured_etcd
+from kindling.platform.etcd import reachable_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import ChannelPool
@@ -38,7 +38,7 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     """Serve until shutdown is requested: as the leader, or as a standby that points at it."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        etcd = await stack.enter_async_context(configured_etcd(settings))
+        etcd = await stack.enter_async_context(reachable_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
         workers = await stack.enter_async_context(ChannelPool(retry=False))
         storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))

@@ -158,6 +158,7 @@ def _instance(status: InstanceStatus) -> cluster_pb2.InstanceStatus:
         instance_id=instance.instance_id,
         model=instance.model,
         worker_id=instance.worker_id,
+        other_worker_ids=instance.others,
         state=STATE_TO_WIRE[instance.state],
         generations=status.generations,
         estimated_seconds=instance.estimated_seconds,

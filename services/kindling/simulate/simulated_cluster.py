@@ -265,11 +265,8 @@ class SimulatedCluster:
 
     def _leave(self, running: Running) -> None:
         instance = self._instances[running.instance_id]
-        if running.ends_at is None:
-            instance.waiting.remove(running)
-        else:
-            instance.batch.running.remove(running)
-            self._set_pace(instance)
+        (instance.waiting if running.ends_at is None else instance.batch.running).remove(running)
+        self._set_pace(instance)
 
     def _await_end(self, running: Running) -> None:
         ends_at = running.ends_at

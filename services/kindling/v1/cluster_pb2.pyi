@@ -691,6 +691,7 @@ class InstanceStatus(_message.Message):
     STARTUP_SECONDS_FIELD_NUMBER: _builtins.int
     FROM_FIELD_NUMBER: _builtins.int
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    OTHER_WORKER_IDS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
     model: _builtins.str
@@ -707,6 +708,10 @@ class InstanceStatus(_message.Message):
     """Seconds that its start took, from the decision to the last chunk; 0 while starting or loading."""
     idle_seconds: _builtins.float
     """Seconds without work; 0 while busy."""
+    @_builtins.property
+    def other_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The further workers of its node whose devices it takes."""
+
     def __init__(
         self,
         *,
@@ -718,10 +723,11 @@ class InstanceStatus(_message.Message):
         estimated_seconds: _builtins.float = ...,
         startup_seconds: _builtins.float = ...,
         idle_seconds: _builtins.float = ...,
+        other_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_seconds", b"estimated_seconds", "from", b"from", "generations", b"generations", "idle_seconds", b"idle_seconds", "instance_id", b"instance_id", "model", b"model", "startup_seconds", b"startup_seconds", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_seconds", b"estimated_seconds", "from", b"from", "generations", b"generations", "idle_seconds", b"idle_seconds", "instance_id", b"instance_id", "model", b"model", "other_worker_ids", b"other_worker_ids", "startup_seconds", b"startup_seconds", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,117 +1,242 @@
-"""A worker's instances share its device's memory: a slot is free for a model only if enough of it is left."""
+"""Instances that share a device's memory: what is free there, and who leaves so that a model fits."""
 
 from dataclasses import replace
 
 import pytest
 
 from kindling.platform.errors import ResourceExhaustedError
+from kindling.scheduler.domain.decisions import (
+    AwaitSlot,
+    ClearDevices,
+    Decision,
+    MoveInstance,
+    Need,
+    StartInstance,
+    StopInstance,
+    Wait,
+    WaitReason,
+)
 from kindling.scheduler.domain.planner import Planner
-from kindling.scheduler.domain.values import InstanceState, Model, ReportedInstance, Worker, WorkerReport
+from kindling.scheduler.domain.policy import Policy
+from kindling.scheduler.domain.values import InstanceState, ParkedCheckpoint, ReportedInstance, WorkerReport
+from kindling.scheduler.domain.view import ClusterView
 from support import scheduler_views as views
 from support.scheduler_views import GB
 
-BIG = views.model("big", total_bytes=16 * GB)
-SMALL = views.model("small", total_bytes=8 * GB)
-TINY = views.model("tiny", total_bytes=2 * GB)
-BUSY = views.model("busy", total_bytes=16 * GB)
+SIZES = {"two": 2, "three": 3, "five": 5, "eight": 8, "ten": 10}
+MODELS = {name: views.model(name, total_bytes=size * GB) for name, size in SIZES.items()}
+NOW = 1000.0
 
 
-def add_worker(planner: Planner, name: str, gigabytes: int, slots: int = 3) -> Worker:
-    (added,) = views.add_node(planner.view, views.node(name), slots=slots)
-    planner.view.workers[added.worker_id] = worker = replace(added, memory_bytes=gigabytes * GB)
-    return worker
+def with_memory(view: ClusterView, name: str, gigabytes: int, slots: int = 4) -> str:
+    """A node with one worker, whose device holds so much; returns the worker's id."""
+    (worker,) = views.add_node(view, views.node(name, ssd=1e9, remote=1e8), slots=slots)
+    view.workers[worker.worker_id] = replace(worker, memory_bytes=gigabytes * GB)
+    return worker.worker_id
 
 
 @pytest.fixture
-def planner() -> Planner:
+def view() -> ClusterView:
+    """A node whose worker runs up to four models at once, in ten gigabytes."""
+    view = ClusterView()
+    with_memory(view, "n", 10)
+    return view
+
+
+def run(view: ClusterView, model: str, worker_id: str = "n/w0", busy: bool = False, now: float = NOW) -> str:
+    name = f"{model}-1"
+    views.put(view, name, MODELS[model], worker_id, now=now)
+    if busy:
+        view.grants.grant(f"g-{name}", name, now)
+    return name
+
+
+def decide(view: ClusterView, model: str) -> Decision:
+    view.check_integrity()
+    return Policy().decide(view, Need(MODELS[model], queued=1, since=NOW), NOW)
+
+
+# What is free
+
+
+def test_a_slot_is_free_for_what_its_memory_holds(view: ClusterView) -> None:
+    run(view, "five", busy=True)
+    run(view, "two", busy=True)
+    assert isinstance(decide(view, "three"), StartInstance)
+    run(view, "three", busy=True)
+    assert decide(view, "ten") == Wait(WaitReason.NO_SLOT), "a slot is left, and no memory"
+
+
+def test_what_starts_and_what_stops_need_their_memory_too(view: ClusterView) -> None:
+    views.put(view, "five-1", MODELS["five"], "n/w0", InstanceState.STARTING)
+    views.put(view, "three-1", MODELS["three"], "n/w0", InstanceState.STOPPING)
+    view.grants.grant("g", "three-1", NOW)
+    assert view.free_bytes(view.workers["n/w0"]) == 2 * GB
+    assert decide(view, "three") == Wait(WaitReason.NO_SLOT)
+
+
+def test_what_is_parked_is_dropped_for_others_and_so_needs_nothing(view: ClusterView) -> None:
+    parked = (ParkedCheckpoint("blake3:x", 9 * GB),)
+    view.apply_report(WorkerReport("n/w0", (), parked=parked), NOW)
+    assert isinstance(decide(view, "eight"), StartInstance)
+
+
+def test_what_nobody_has_decided_may_need_all_the_memory(view: ClusterView) -> None:
+    view.apply_report(WorkerReport("n/w0", (ReportedInstance("stranger"),)), NOW)
+    assert decide(view, "two") == Wait(WaitReason.NO_SLOT)
+    view.apply_report(WorkerReport("n/w0"), NOW)
+    assert isinstance(decide(view, "two"), StartInstance)
+
+
+def test_the_other_device_is_taken_where_the_sooner_one_is_full(view: ClusterView) -> None:
+    with_memory(view, "other", 10)
+    views.hold(view, "n", MODELS["five"], dram=5 * GB)
+    run(view, "eight", busy=True)
+    decision = decide(view, "five")
+    assert isinstance(decision, StartInstance)
+    assert decision.placement.worker_id == "other/w0"
+
+
+def test_an_operators_move_needs_memory_there(view: ClusterView) -> None:
     planner = views.planner()
-    for model in (BIG, SMALL, TINY, BUSY):
-        planner.view.models[model.name] = model
+    for name in ("a", "b"):
+        with_memory(planner.view, name, 10)
+    views.put(planner.view, "five-1", MODELS["five"], "a/w0")
+    views.put(planner.view, "eight-1", MODELS["eight"], "b/w0")
+    there, source = planner.view.workers["b/w0"], planner.view.instances["five-1"]
+    with pytest.raises(ResourceExhaustedError) as refused:
+        planner.relocation.to_worker(MODELS["five"], there, [source], NOW)
+    assert refused.value.reason == "NO_FREE_MEMORY"
+    assert f"{2 * GB:,}" in refused.value.message
+
+
+# Who leaves
+
+
+def stopped(decision: Decision) -> set[str]:
+    assert isinstance(decision, ClearDevices)
+    assert decision.worker_ids == ("n/w0",)
+    return {step.instance_id for step in decision.steps if isinstance(step, StopInstance)}
+
+
+def test_as_many_leave_as_it_takes(view: ClusterView) -> None:
+    for model in ("two", "three", "five"):
+        run(view, model)
+    assert stopped(decide(view, "ten")) == {"two-1", "three-1", "five-1"}
+    assert stopped(decide(view, "eight")) == {"three-1", "five-1"}
+
+
+def test_two_leave_where_they_are_missed_less_than_one(view: ClusterView) -> None:
+    views.hold(view, "n", MODELS["two"], ssd=2 * GB, dram=2 * GB)
+    views.hold(view, "n", MODELS["three"], ssd=3 * GB, dram=3 * GB)
+    for model in ("two", "three", "five"):
+        run(view, model)
+    wanted = views.model("wanted", total_bytes=5 * GB)
+    decision = Policy().decide(view, Need(wanted, queued=1, since=NOW), NOW)
+    assert stopped(decision) == {"two-1", "three-1"}, "both are back in a moment, the other has to be fetched"
+
+
+def test_one_leaves_as_ever_where_that_is_enough(view: ClusterView) -> None:
+    run(view, "two", now=NOW - 500)
+    run(view, "eight", now=NOW - 400)
+    assert decide(view, "five") == StopInstance("eight-1", "the slot is needed by another model")
+
+
+def test_who_is_idle_stops_and_who_is_busy_moves(view: ClusterView) -> None:
+    with_memory(view, "small", 5)
+    run(view, "three", busy=True)
+    run(view, "five")
+    decision = decide(view, "ten")
+    assert isinstance(decision, ClearDevices)
+    moves = [step for step in decision.steps if isinstance(step, MoveInstance)]
+    assert [(step.instance_id, step.target.worker_id) for step in moves] == [("three-1", "small/w0")]
+    assert stopped(decision) == {"five-1"}
+
+
+def test_two_that_move_do_not_go_to_the_same_slot(view: ClusterView) -> None:
+    for name in ("a", "b"):
+        with_memory(view, name, 5, slots=1)
+    run(view, "three", busy=True)
+    run(view, "five", busy=True)
+    decision = decide(view, "ten")
+    assert isinstance(decision, ClearDevices)
+    targets = {step.target.worker_id for step in decision.steps if isinstance(step, MoveInstance)}
+    assert targets == {"a/w0", "b/w0"}
+    view.workers.pop("b/w0")
+    assert decide(view, "ten") == Wait(WaitReason.NO_SLOT)
+
+
+def test_a_busy_one_makes_room_on_the_only_device_that_is_large_enough(view: ClusterView) -> None:
+    with_memory(view, "small", 5, slots=1)
+    view.workers["n/w0"] = replace(view.workers["n/w0"], slots=1)
+    run(view, "five", busy=True)
+    decision = decide(view, "ten")
+    assert isinstance(decision, MoveInstance)
+    assert (decision.instance_id, decision.target.worker_id) == ("five-1", "small/w0")
+
+
+def test_nobody_leaves_where_not_even_all_would_make_room(view: ClusterView) -> None:
+    run(view, "eight", busy=True)
+    run(view, "two")
+    assert decide(view, "three") == Wait(WaitReason.NO_SLOT)
+
+
+def test_those_that_leave_already_are_counted_on_together(view: ClusterView) -> None:
+    for model in ("three", "five"):
+        views.put(view, f"{model}-1", MODELS[model], "n/w0", InstanceState.STOPPING)
+    run(view, "two")
+    decision = decide(view, "ten")
+    assert isinstance(decision, ClearDevices)
+    assert {step for step in decision.steps if isinstance(step, AwaitSlot)} == {
+        AwaitSlot("three-1"),
+        AwaitSlot("five-1"),
+    }
+    assert stopped(decision) == {"two-1"}
+
+
+# Plans
+
+
+def waiting(*models: str) -> Planner:
+    """A planner with the device, for which these models wait, in turn."""
+    planner = views.planner()
+    with_memory(planner.view, "n", 10)
+    for number, name in enumerate(models):
+        planner.view.models[name] = MODELS[name]
+        planner.hold(views.request(f"g{number}", name, NOW + number), NOW + number)
     return planner
 
 
-def run_busy(planner: Planner, name: str, model: Model, worker_id: str) -> None:
-    views.put(planner.view, name, model, worker_id)
-    planner.view.grants.grant(f"g-{name}", name, 0.0)
-
-
-def ask(planner: Planner, model: Model, name: str, now: float = 0.0) -> None:
-    planner.hold(views.request(name, model=model.name, now=now), now)
-
-
-def started(planner: Planner, now: float = 1.0) -> list[tuple[str, str]]:
-    plan = planner.plan(now)
-    planner.view.check_integrity()
-    return [(start.instance.model, start.instance.worker_id) for start in plan.starts]
-
-
-@pytest.mark.parametrize("state", InstanceState)
-def test_an_instance_takes_memory_until_it_is_gone(planner: Planner, state: InstanceState) -> None:
-    worker = add_worker(planner, "a", 24)
-    views.put(planner.view, "big-1", BIG, "a/w0", state)
-    assert planner.view.free_bytes(worker) == 8 * GB
-    assert (planner.view.has_room("a/w0", 8 * GB), planner.view.has_room("a/w0", 8 * GB + 1)) == (True, False)
-    planner.view.remove_instance("big-1")
-    views.report(planner.view, "a/w0")
-    assert planner.view.has_room("a/w0", 24 * GB)
-
-
-def test_a_free_slot_with_too_little_memory_is_passed_over(planner: Planner) -> None:
-    add_worker(planner, "a", 24)
-    add_worker(planner, "b", 16)
-    run_busy(planner, "busy-1", BUSY, "a/w0")
-    ask(planner, BIG, "g1")
-    ask(planner, SMALL, "g2")
-    assert sorted(started(planner)) == [("big", "b/w0"), ("small", "a/w0")]
-
-
-def test_what_is_decided_in_one_plan_shares_the_memory(planner: Planner) -> None:
-    add_worker(planner, "a", 20)
-    ask(planner, SMALL, "g1")
-    ask(planner, BIG, "g2", 0.1)
-    ask(planner, TINY, "g3", 0.2)
-    assert started(planner) == [("small", "a/w0"), ("tiny", "a/w0")], "a large model holds up no smaller one"
-
-
-def test_a_worker_without_memory_left_has_no_slot(planner: Planner) -> None:
-    add_worker(planner, "a", 16)
-    run_busy(planner, "busy-1", BUSY, "a/w0")
-    assert "a/w0" not in planner.view.slots
+def test_no_memory_is_given_twice() -> None:
+    planner = waiting("five", "three", "eight", "two")
+    starts = planner.plan(NOW + 10).starts
+    assert [start.instance.model for start in starts] == ["five", "three", "two"], "the large one holds nobody up"
     planner.view.check_integrity()
 
 
-def test_what_nobody_knows_is_taken_to_fill_the_device(planner: Planner) -> None:
-    worker = add_worker(planner, "a", 24)
-    planner.view.apply_report(WorkerReport("a/w0", (ReportedInstance("stranger"),)), 0.0)
-    assert planner.view.free_bytes(worker) == 0.0
-    planner.view.apply_report(WorkerReport("a/w0"), 0.0)
-    assert planner.view.free_bytes(worker) == 24 * GB
-
-
-def test_an_instance_keeps_its_size_when_its_model_gets_another_checkpoint(planner: Planner) -> None:
-    worker = add_worker(planner, "a", 24)
-    run_busy(planner, "small-1", SMALL, "a/w0")
-    planner.view.models["small"] = replace(SMALL, checkpoint=replace(TINY.checkpoint, digest="blake3:new"))
-    assert planner.view.free_bytes(worker) == 16 * GB
-    planner.view.models.pop("small")
-    assert planner.view.free_bytes(worker) == 16 * GB
+def test_nobody_takes_the_memory_that_is_counted_on_by_who_waits_for_longer() -> None:
+    planner = waiting("eight", "two")
+    run(planner.view, "three", now=NOW - 100)
+    run(planner.view, "five", now=NOW - 100)
+    plan = planner.plan(NOW + 10)
+    assert {stop.instance.instance_id for stop in plan.stops} == {"three-1", "five-1"}
+    assert not plan.starts, "there are two gigabytes, of the eight that the other waits for"
+    for stop in plan.stops:
+        planner.view.remove_instance(stop.instance.instance_id)
+    views.report(planner.view, "n/w0")
+    assert [start.instance.model for start in planner.plan(NOW + 11).starts] == ["eight", "two"]
     planner.view.check_integrity()
 
 
-def test_a_worker_that_does_not_tell_is_bounded_by_its_slots_alone(planner: Planner) -> None:
-    views.add_node(planner.view, views.node("a"), slots=2)
-    for number in (1, 2):
-        ask(planner, BIG, f"g{number}")
-    ask(planner, SMALL, "g3")
-    assert len(started(planner)) == 2
-
-
-def test_an_operator_is_told_how_much_memory_is_missing(planner: Planner) -> None:
-    worker = add_worker(planner, "a", 20)
-    add_worker(planner, "b", 24)
-    run_busy(planner, "busy-1", BUSY, "a/w0")
-    source = views.put(planner.view, "small-1", SMALL, "b/w0")
-    with pytest.raises(ResourceExhaustedError) as told:
-        planner.relocation.to_worker(SMALL, worker, [source], 0.0)
-    assert told.value.reason == "NO_FREE_MEMORY"
-    assert "4,000,000,000 of 20,000,000,000 bytes free" in told.value.message
+def test_it_goes_on_counting_on_those_that_leave_until_all_are_gone() -> None:
+    planner = waiting("ten")
+    for model in ("two", "three", "five"):
+        run(planner.view, model, now=NOW - 100)
+    assert len(planner.plan(NOW + 10).stops) == 3
+    for number, name in enumerate(("two-1", "five-1", "three-1")):
+        plan = planner.plan(NOW + 11 + number)
+        assert (plan.starts, plan.stops, plan.moves) == ([], [], [])
+        planner.view.remove_instance(name)
+        views.report(planner.view, "n/w0")
+    assert len(planner.plan(NOW + 20).starts) == 1
+    planner.view.check_integrity()

@@ -76,15 +76,16 @@ class Wait:
     until: float | None = None
 
 
-Departure = StopInstance | MoveInstance | AwaitSlot
+Step = StopInstance | MoveInstance | AwaitSlot
 
 
 @dataclass(frozen=True, slots=True)
-class LeaveTogether:
-    """Have several instances of one worker leave, since their memory together is what a model needs."""
+class ClearDevices:
+    """Have several leave, so that there is room on these workers; what is free there already is counted on too."""
 
-    departures: tuple[Departure, ...]
+    steps: tuple[Step, ...]
+    worker_ids: tuple[str, ...]
 
 
-MakeRoom = Departure | LeaveTogether
+MakeRoom = Step | ClearDevices
 Decision = StartInstance | MakeRoom | Wait

@@ -1,14 +1,12 @@
 """The cluster as the leader sees it: records of etcd, reports of workers and the leader's own decisions, indexed."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 
 from kindling.scheduler.domain.device_sizes import DeviceSizes
 from kindling.scheduler.domain.devices import Devices
 from kindling.scheduler.domain.experience import Experience
-from kindling.scheduler.domain.footprints import Footprints
 from kindling.scheduler.domain.free_slots import FreeSlots
 from kindling.scheduler.domain.grants import GrantLedger
 from kindling.scheduler.domain.holders import Holders
@@ -52,7 +50,6 @@ class ClusterRecords:
         self.holders = Holders()
         self.slots = FreeSlots()
         self.sizes = DeviceSizes()
-        self.footprints = Footprints()
         self.idle = IdleInstances()
         self.startable: set[str] = set()  # workers that can be given an instance, room aside
         self.stopping: set[str] = set()  # instances
@@ -60,7 +57,7 @@ class ClusterRecords:
         self.unheard: set[str] = set()  # workers that have instances and do not tell of them
         self.minimal: set[str] = set()  # models with min_instances
         self.claimed: set[str] = set()  # instances that leave, on whose slots the plan under way counts
-        self.counted_on: Counter[str] = Counter()  # free bytes that the plan under way counts on, by worker
+        self.reserved: set[str] = set()  # workers, on what is free there it counts as well
         self.setbacks = Troubles(max_attempts=1)  # migrations that failed, by source
         self.of_model: defaultdict[str, set[str]] = defaultdict(set)
         self.on_worker: defaultdict[str, set[str]] = defaultdict(set)
@@ -76,8 +73,8 @@ class ClusterRecords:
 
     def instances_on_node(self, node_id: str) -> list[Instance]:
         """The instances on a node, by id."""
-        there = (one for worker_id in self.workers_on.get(node_id, ()) for one in self.instances_on(worker_id))
-        return sorted(there, key=lambda one: one.instance_id)
+        there = set().union(*(self.on_worker.get(worker_id, ()) for worker_id in self.workers_on.get(node_id, ())))
+        return [self.instances[name] for name in sorted(there)]
 
     def serves(self, instance: Instance) -> bool:
         """Whether an instance takes generations: it computes, can be reached, and runs what its model points at now."""
@@ -108,30 +105,28 @@ class ClusterRecords:
 
     def free_slots(self, worker: Worker) -> int:
         """Slots of a worker that neither a decision nor an instance of any origin holds."""
-        return max(0, worker.slots - len(self._held(worker)))
+        held = self.on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
+        return max(0, worker.slots - len(held))
 
     def free_bytes(self, worker: Worker) -> float:
-        """Device memory of a worker that none of those holds; infinity if it does not tell its size."""
+        """Bytes of a worker's device that no instance needs, endless where that is not told. What nobody has decided
+        may need all of it, until it is stopped; what is parked can be dropped at any time."""
         if not worker.memory_bytes:
             return math.inf
-        return max(0.0, worker.memory_bytes - self.footprints.together(self._held(worker)))
+        held = self.on_worker.get(worker.worker_id, set())
+        if self.link(worker.worker_id).running - held:
+            return 0
+        return worker.memory_bytes - sum(self.instances[name].device_bytes for name in held)
 
-    def has_room(self, worker_id: str, needed_bytes: int) -> bool:
-        """Whether a worker can be given an instance of that size now, what the plan under way counts on left out."""
-        offer = self.slots.offer(worker_id)
-        return offer is not None and offer.free_bytes - self.counted_on[worker_id] >= needed_bytes
+    def claim(self, instance_id: str) -> None:
+        """The plan under way counts on the slot of an instance that leaves, and on memory free beside it."""
+        self.claimed.add(instance_id)
+        self.reserved |= self.sizes.shared.intersection(self.instances[instance_id].worker_ids)
 
-    def free_without(self, worker: Worker, *leaving: str) -> float:
-        """Device memory of a worker once instances are gone, what the plan under way counts on left out; infinity if
-        its size is not known, less than 0 if it holds more than it can."""
-        if not worker.memory_bytes:
-            return math.inf
-        staying = self._held(worker) - {*leaving}
-        return worker.memory_bytes - self.footprints.together(staying) - self.counted_on[worker.worker_id]
-
-    def _held(self, worker: Worker) -> AbstractSet[str]:
-        """What holds a slot and memory of a worker: what was decided, and what it runs, whoever started that."""
-        return self.on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
+    def forget_claims(self) -> None:
+        """A new plan begins."""
+        self.claimed.clear()
+        self.reserved.clear()
 
     def missing_bytes(self, worker: Worker, checkpoint: Checkpoint) -> dict[Tier, int]:
         """Bytes of a checkpoint not yet at a worker's device, by the fastest tier of its node that has them."""

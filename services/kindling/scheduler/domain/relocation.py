@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
 from kindling.scheduler.domain.decisions import (
-    Departure,
-    LeaveTogether,
+    AwaitSlot,
+    ClearDevices,
     MakeRoom,
     MoveInstance,
     Need,
@@ -79,8 +79,8 @@ class Relocation:
     def _start_there(self, model: Model, worker: Worker, tenant: str | None, now: float) -> Start:
         if not self._view.free_slots(worker):
             raise setbacks.no_free_slot(worker, [one.model for one in self._view.instances_on(worker.worker_id)])
-        if not self._view.has_room(worker.worker_id, model.checkpoint.total_bytes):
-            raise setbacks.no_free_memory(worker, model, self._view.free_bytes(worker))
+        if (free_bytes := self._view.free_bytes(worker)) < model.device_bytes:
+            raise setbacks.no_free_memory(worker, model, int(free_bytes))
         placement = self._policy.place_on(self._view, model, worker, now)
         return Start(self._new_instance(model, placement, now, tenant), placement, (), None)
 
@@ -91,26 +91,8 @@ class Relocation:
 
     # Because another model is ready sooner in its place
 
-    def make_room(self, decision: MakeRoom, model: Model, plan: Plan, now: float) -> None:
-        """Have instances leave that do not yet, as the policy decided; the rest of the plan counts neither on their
-        slots nor on the free memory that the model takes besides theirs."""
-        departures = decision.departures if isinstance(decision, LeaveTogether) else (decision,)
-        self._count_on(departures, model)
-        for departure in departures:
-            self._view.claimed.add(departure.instance_id)
-            if isinstance(departure, StopInstance):
-                plan.stops.append(self._stop(departure.instance_id, departure.reason, now))
-            elif isinstance(departure, MoveInstance):
-                plan.moves.append(self._make_way(departure, now))
-
-    def _count_on(self, departures: Sequence[Departure], model: Model) -> None:
-        worker_id = self._view.instances[departures[0].instance_id].worker_id
-        freed = self._view.footprints.together(departure.instance_id for departure in departures)
-        if (besides := model.checkpoint.total_bytes - freed) > 0:
-            self._view.counted_on[worker_id] += int(besides)
-
-    def _make_way(self, decision: MoveInstance, now: float) -> Move:
-        """Have an instance's generations go on elsewhere."""
+    def make_way(self, decision: MoveInstance, now: float) -> Move:
+        """Have an instance's generations go on elsewhere, as the policy decided."""
         source = self._view.instances[decision.instance_id]
         target = self._new_instance(self._view.models[source.model], decision.target, now, source.tenant)
         return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
@@ -125,36 +107,44 @@ class Relocation:
         ]:
             if instance.state is InstanceState.STOPPING or self._view.migrations_of(instance.instance_id):
                 continue
-            leaving = self._away(instance, plan, now)
+            leaving = self._away(instance, now)
             if isinstance(leaving, Stop):
                 plan.stops.append(leaving)
             elif leaving is not None:
                 plan.moves.append(leaving)
         plan.has_news |= before != self._obstacles
 
-    def _away(self, instance: Instance, plan: Plan, now: float) -> Move | Stop | None:
-        """What brings an instance away; none while it has to wait, for instance for what leaves first."""
+    def _away(self, instance: Instance, now: float) -> Move | Stop | None:
+        """What brings an instance away; none while it has to wait."""
         name = instance.instance_id
         if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
+        if instance.others:
+            self._obstacles[name] = setbacks.stays_on_its_devices(instance)
+            return None
         if (setback := self._view.setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"
             return None
-        return self._make_place(instance, self._view.models[instance.model], plan, now)
+        return self._make_place(instance, self._view.models[instance.model], now)
 
-    def _make_place(self, instance: Instance, model: Model, plan: Plan, now: float) -> Move | Stop | None:
+    def _make_place(self, instance: Instance, model: Model, now: float) -> Move | Stop | None:
         other = self._elsewhere(instance, model)
         if other is not None and self._has_room(other, instance, model):
             return self._move(instance, other, _DRAINED)
         decision = self._place(instance, model, now)
+        if isinstance(decision, ClearDevices):  # one after the other: the next plan finds the first one leaving
+            self._view.reserved.update(decision.worker_ids)
+            decision = next((one for one in decision.steps if isinstance(one, StopInstance)), decision.steps[0])
         if isinstance(decision, StartInstance):
             placement = decision.placement
             target = self._new_instance(model, placement, now, instance.tenant)
             start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
-        if not isinstance(decision, Wait):
-            self.make_room(decision, model, plan, now)
-        if not isinstance(decision, Wait) or decision.reason not in _NO_PLACE:
+        if isinstance(decision, StopInstance | AwaitSlot):
+            self._view.claim(decision.instance_id)
+        if isinstance(decision, StopInstance):
+            return self._stop(decision.instance_id, decision.reason, now)
+        if isinstance(decision, AwaitSlot | MoveInstance) or decision.reason not in _NO_PLACE:
             return None
         if other is not None:  # more than it should have, but they do go on
             return self._move(instance, other, _DRAINED)

@@ -6,17 +6,20 @@ from kindling.scheduler.domain.values import NEVER, InstanceState
 
 def review_worker(records: ClusterRecords, worker_id: str) -> None:
     """Whether a worker can start instances, has a free slot, and is heard of as long as it has instances."""
-    worker, has_instances = records.workers.get(worker_id), bool(records.on_worker.get(worker_id))
-    _mark(records.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or has_instances)
+    worker, there = records.workers.get(worker_id), records.on_worker.get(worker_id, ())
+    _mark(records.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or bool(there))
     records.sizes.enter(worker_id, worker)
     can_start = worker is not None and records.can_start(worker)
     _mark(records.startable, worker_id, can_start)
-    _mark(records.unheard, worker_id, has_instances and not records.link(worker_id).connected)
-    if worker is None or not can_start or not records.free_slots(worker) or not (free := records.free_bytes(worker)):
+    is_missed = not records.link(worker_id).connected and any(
+        records.instances[name].needs(worker_id) for name in there
+    )
+    _mark(records.unheard, worker_id, is_missed)
+    if worker is None or not can_start or not records.free_slots(worker):
         records.slots.drop(worker_id)
     else:
         is_loading = bool(records.loads.on_node(worker.node_id))
-        records.slots.put(worker, records.remote_speed(worker), is_loading, free)
+        records.slots.put(worker, records.remote_speed(worker), is_loading, records.free_bytes(worker))
 
 
 def review_model(records: ClusterRecords, name: str) -> None:

@@ -1,80 +1,72 @@
-"""Which instances of a worker leave so that enough of its device's memory is free, at the least cost: a knapsack."""
+"""Whom to have leave a device, so that a model fits: the cheapest set of them, by dynamic programming."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kindling.scheduler.domain.decisions import Departure
+from kindling.scheduler.domain.decisions import Step
 
-MOST = 12
-"""Victims that are looked at together; of more, those with the most bytes, which suffice if any so many do."""
+_MOST = 12  # who is thought of on a device, those with the most memory first: the rows are 2**12 at worst
 
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """An instance that could leave: its bytes, the seconds that others lose by it, and those until it is gone."""
+    """Somebody on a device whose leaving, by ``step``, frees memory after so many ``seconds``; others lose so many by
+    it."""
 
-    departure: Departure
+    step: Step
     freed_bytes: int
-    harm_seconds: float
-    delay_seconds: float = 0.0
+    seconds: float = 0.0
+    harm_seconds: float = 0.0
+
+    @property
+    def cost_seconds(self) -> float:
+        """By which victims are compared: what all who wait, or will, lose together."""
+        return self.seconds + self.harm_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class VictimSet:
-    """Victims that leave at once: the harm of each is done, and all are gone when the last one is."""
+    """Victims that leave a device one after the other; none of them if it has room as it is."""
 
     victims: tuple[Victim, ...] = ()
     freed_bytes: int = 0
-    harm_seconds: float = 0.0
-    delay_seconds: float = 0.0
+    cost_seconds: float = 0.0
 
-    @property
-    def cost(self) -> tuple[float, int]:
-        """By which sets are compared: seconds, and of equal ones how many leave."""
-        return self.delay_seconds + self.harm_seconds, len(self.victims)
-
-    @property
-    def harm(self) -> tuple[float, int]:
-        """By which sets are compared to which the same victims are to be added, none of them gone sooner."""
-        return self.harm_seconds, len(self.victims)
-
-    def with_one(self, victim: Victim) -> "VictimSet":
-        """The set with a further victim."""
+    def joined_by(self, victim: Victim) -> "VictimSet":
+        """The set with one more."""
         return VictimSet(
-            (*self.victims, victim),
-            self.freed_bytes + victim.freed_bytes,
-            self.harm_seconds + victim.harm_seconds,
-            max(self.delay_seconds, victim.delay_seconds),
+            (*self.victims, victim), self.freed_bytes + victim.freed_bytes, self.cost_seconds + victim.cost_seconds
         )
 
 
-def cheapest(victims: Sequence[Victim], missing_bytes: int) -> VictimSet | None:
-    """Return the set of least cost that frees at least ``missing_bytes``, which is more than 0; none if all do not.
+def cheapest_set(victims: Sequence[Victim], needed_bytes: float) -> VictimSet | None:
+    """Return the set of least total cost, of one victim at least, that frees so many bytes; none if not even all do.
 
-    The dynamic programme goes through the victims, the soonest gone first. Of the sets of those before, it keeps one
-    for each number of bytes freed: the one that does the least harm, unless another frees more and does no more. Each
-    victim in turn is the last to be gone of the sets that it completes, so its delay is theirs. Bytes are not rounded,
-    so that nothing is missed that just suffices; there are at most two to the power of ``MOST`` sets, and far fewer
-    where instances of the same size are alike.
+    A knapsack turned round: with each victim thought of, there is a row for each amount of memory that those before
+    could free, and in it the cheapest set that does. Sums are exact, so a set never frees less than it says; a row goes
+    if another frees as much and costs no more.
     """
-    best: VictimSet | None = None
-    kept = [VictimSet()]
-    for victim in sorted(_largest(victims), key=lambda victim: victim.delay_seconds):
-        longer = [one.with_one(victim) for one in kept]
-        enough = (one for one in longer if one.freed_bytes >= missing_bytes)
-        best = min(enough if best is None else (best, *enough), key=lambda one: one.cost, default=None)
-        kept = _worth_keeping([*kept, *(one for one in longer if one.freed_bytes < missing_bytes)])
-    return best
+    rows: list[VictimSet] = []
+    for victim in sorted(victims, key=lambda one: -one.freed_bytes)[:_MOST]:
+        joined = [row.joined_by(victim) for row in (VictimSet(), *rows)]
+        rows = _worthwhile([*rows, *joined], needed_bytes)
+    return next((row for row in rows if row.freed_bytes >= needed_bytes), None)
 
 
-def _largest(victims: Sequence[Victim]) -> Sequence[Victim]:
-    return sorted(victims, key=lambda victim: -victim.freed_bytes)[:MOST]
-
-
-def _worth_keeping(sets: Iterable[VictimSet]) -> list[VictimSet]:
-    """Those that no other betters: one that frees as much or more, and does no more harm."""
+def _worthwhile(rows: Sequence[VictimSet], needed_bytes: float) -> list[VictimSet]:
+    """The rows that free more than all which cost less, the cheapest first; beyond what is needed, more is not more."""
     kept: list[VictimSet] = []
-    for one in sorted(sets, key=lambda one: (-one.freed_bytes, one.harm)):
-        if not kept or one.harm < kept[-1].harm:
-            kept.append(one)
+    for row in sorted(rows, key=lambda one: (one.cost_seconds, -one.freed_bytes, len(one.victims))):
+        if not kept or kept[-1].freed_bytes < min(row.freed_bytes, needed_bytes):
+            kept.append(row)
     return kept
+
+
+def cheapest_devices(sets: Mapping[str, VictimSet | None], count: int) -> dict[str, VictimSet] | None:
+    """Return the ``count`` devices that cost least to clear, each with its set; none if fewer can be cleared.
+
+    What one device costs does not depend on the others, so that the least total is that of the least ones.
+    """
+    possible = [(victims.cost_seconds, name, victims) for name, victims in sets.items() if victims is not None]
+    chosen = sorted(possible, key=lambda one: one[:2])[:count]
+    return {name: victims for _, name, victims in chosen} if len(chosen) == count else None

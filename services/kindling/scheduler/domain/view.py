@@ -63,11 +63,11 @@ class ClusterView(ClusterRecords):
         known = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = instance
         self.of_model[instance.model].add(instance.instance_id)
-        self.on_worker[instance.worker_id].add(instance.instance_id)
-        self.workers_on[instance.node_id].add(instance.worker_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].add(instance.instance_id)
+            self.workers_on[instance.node_id].add(worker_id)
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
-        self._measure(instance)
         self.devices.enter(instance, now)
         place = self._place(instance)
         if place is not None:
@@ -78,11 +78,6 @@ class ClusterView(ClusterRecords):
 
     def _hear_generation(self, instance_id: str, seconds: float) -> None:
         self.experience.hear_generation(self.instances[instance_id].digest, seconds)
-
-    def _measure(self, instance: Instance) -> None:
-        """An instance takes what its checkpoint has, whatever its model points at later."""
-        if self.is_current(instance):
-            self.footprints.enter(instance.instance_id, self.models[instance.model].checkpoint.total_bytes)
 
     def _follow_load(self, instance: Instance, place: Place | None, now: float) -> None:
         if instance.state is not InstanceState.STARTING and not instance.is_loading:
@@ -104,10 +99,10 @@ class ClusterView(ClusterRecords):
         if instance is None:
             return None
         self.of_model[instance.model].discard(instance_id)
-        self.on_worker[instance.worker_id].discard(instance_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
         self.claimed.discard(instance_id)
-        self.footprints.forget(instance_id)
         self.loads.end(instance)
         self.devices.leave(instance)
         for migration in self.migrations_of(instance_id):
@@ -152,8 +147,9 @@ class ClusterView(ClusterRecords):
         self._enter_link(report.worker_id, replace(link, connected=True, report=report))
         strangers = []
         for running in report.instances:
-            if running.instance_id not in self.instances:
+            if (known := self.instances.get(running.instance_id)) is None:
                 strangers.append(running.instance_id)
+            if known is None or known.worker_id != report.worker_id:
                 continue
             self.confirmed.add(running.instance_id)
             self.grants.report(running.instance_id, running.generation_ids, now, running.tenants)
@@ -167,6 +163,7 @@ class ClusterView(ClusterRecords):
             instance
             for instance in absent
             if instance.state is InstanceState.READY
+            and instance.worker_id == report.worker_id
             and (instance.instance_id in self.confirmed or instance.ready_at < link.since)
         ]
 
@@ -190,8 +187,6 @@ class ClusterView(ClusterRecords):
     def _review_model(self, name: str) -> None:
         review.review_model(self, name)
         for instance_id in self.of_model.get(name, ()):
-            self._measure(self.instances[instance_id])
-            self._review_worker(self.instances[instance_id].worker_id)
             self._review_instance(instance_id)
 
     def _review_migrating(self, migration: Migration) -> None:
