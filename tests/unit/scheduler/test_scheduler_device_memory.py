@@ -126,6 +126,17 @@ def test_as_many_leave_as_it_takes(view: ClusterView) -> None:
     assert stopped(decide(view, "eight")) == {"three-1", "five-1"}
 
 
+def test_no_more_of_a_model_leave_than_its_minimum_allows(view: ClusterView) -> None:
+    """Each of them alone could."""
+    kept = views.model("kept", total_bytes=4 * GB, min_instances=1)
+    for name in ("kept-1", "kept-2"):
+        views.put(view, name, kept, "n/w0", now=NOW)
+    assert decide(view, "ten") == Wait(WaitReason.NO_SLOT)
+    with_memory(view, "m", 4)
+    views.put(view, "kept-3", kept, "m/w0", now=NOW)
+    assert stopped(decide(view, "ten")) == {"kept-1", "kept-2"}
+
+
 def test_two_leave_where_they_are_missed_less_than_one(view: ClusterView) -> None:
     views.hold(view, "n", MODELS["two"], ssd=2 * GB, dram=2 * GB)
     views.hold(view, "n", MODELS["three"], ssd=3 * GB, dram=3 * GB)
