@@ -251,3 +251,24 @@ def test_it_goes_on_counting_on_those_that_leave_until_all_are_gone() -> None:
         views.report(planner.view, "n/w0")
     assert len(planner.plan(NOW + 20).starts) == 1
     planner.view.check_integrity()
+
+
+def test_several_make_way_at_once_for_what_leaves_a_drained_node() -> None:
+    planner = views.planner()
+    for name in ("n", "drained"):
+        with_memory(planner.view, name, 10)
+    run(planner.view, "ten", "drained/w0", busy=True)
+    for model in ("three", "five"):
+        run(planner.view, model, now=NOW - 100)
+    planner.view.drained.add("drained")
+    stops = planner.plan(NOW).stops
+    assert {stop.instance.instance_id for stop in stops} == {"three-1", "five-1"}
+    again = planner.plan(NOW)
+    assert (again.stops, again.moves) == ([], []), "it counts on those that leave"
+    for stop in stops:
+        planner.view.remove_instance(stop.instance.instance_id)
+    views.report(planner.view, "n/w0")
+    (move,) = planner.plan(NOW + 1).moves
+    assert move.start is not None
+    assert (move.migration.source_id, move.start.instance.worker_id) == ("ten-1", "n/w0")
+    planner.view.check_integrity()
