@@ -216,8 +216,7 @@ class SimulatedCluster:
         deployment = Deployment(name, ImportOrder(request_id, f"file:///{name}"), wanted)
 
         async def ask(scheduler: SimulatedScheduler, term: Term) -> Model:
-            storages = SimulatedStorages(self.remote, scheduler.process)
-            async with aclosing(deploy_model(term, storages, deployment)) as events:
+            async with aclosing(deploy_model(term, deployment)) as events:
                 return [event async for event in events if isinstance(event, Model)][-1]
 
         return await self._insist(ask)

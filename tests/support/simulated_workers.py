@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import KindlingError, ResourceExhaustedError, UnavailableError
+from kindling.platform.known_leader import KnownLeader
 from kindling.scheduler.domain.values import (
     Instance,
     LoadProgress,
@@ -17,7 +18,6 @@ from kindling.scheduler.domain.values import (
     WorkerReport,
 )
 from kindling.scheduler.ports import GenerationMoved, GenerationStayed
-from kindling.worker.domain.leader import KnownLeader
 from support.weather import Fate, Process
 
 LOAD_SECONDS = 1.0

@@ -22,6 +22,7 @@ from kindling.scheduler.domain.values import (
     Worker,
     WorkerReport,
 )
+from kindling.scheduler.introductions import Introductions
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
 from kindling.scheduler.mutations import Mutations
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
@@ -54,6 +55,7 @@ class Term:
         prefetching: Prefetching | None = None,
     ) -> None:
         self.store = store
+        self.storages = storages
         self.planner = planner
         self.view = planner.view
         self.clock = clock
@@ -71,6 +73,7 @@ class Term:
         )
         self.retirements = Retirements(store, storages, self.view, clock, self.changes)
         self.mutations = Mutations(store, planner, self.retirements, self.tasks, clock, self.changes, self.check_leads)
+        self._introductions = Introductions(storages)
         self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
 
     async def run(self) -> None:
@@ -121,6 +124,8 @@ class Term:
             self.tasks.create_task(self._plan_forever())
             if self.prefetching is not None:
                 self.tasks.create_task(self.prefetching.run())
+        for node in records.nodes:
+            self._introduce(node)
         for worker in records.workers:
             self._call(worker)
 
@@ -161,6 +166,7 @@ class Term:
         view = self.view
         if isinstance(change, Node):
             view.nodes[change.node_id] = change
+            self._introduce(change)
         elif isinstance(change, Worker):
             view.workers[change.worker_id] = change
             self._call(change)
@@ -176,6 +182,10 @@ class Term:
             self.view.nodes.pop(change.node_id, None)
         else:
             self.view.workers.pop(change.worker_id, None)
+
+    def _introduce(self, node: Node) -> None:
+        if not self._introductions.is_known(node):
+            self.tasks.create_task(self._introductions.introduce(node))
 
     # Workers
 

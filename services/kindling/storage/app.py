@@ -40,6 +40,7 @@ from kindling.storage.measure_links import MeasureLinks
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.ports import LinkProbe, RemoteStore, SourceStore
 from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint
+from kindling.storage.prefetch_copy import PrefetchCopy
 from kindling.storage.prefetch_metrics import watch_prefetches
 from kindling.storage.publisher import Publisher
 from kindling.storage.read_files import ReadFiles
@@ -210,8 +211,9 @@ def _build_node(
         status=GetStatus(settings.node_id, tiers, opens),
         verifies=VerifyCheckpoint(tiers, opens, publisher),
         prefetches=PrefetchCheckpoint(tiers, opens, publisher, clock),
+        copies=PrefetchCopy(tiers, opens, publisher, clock),
     )
-    watch_prefetches(tiers.pool.tally)
+    watch_prefetches({Tier.DRAM: tiers.pool.tally, Tier.SSD: tiers.ledger.tally})
     watch_tiers(tiers.snapshots)
     measures = MeasureLinks(tiers, opens, publisher, probe, clock, settings.read_threads) if probe else None
     look_after = LookAfter(tiers, publisher, use_cases.verifies, measures, verify_found=settings.verify_at_start)

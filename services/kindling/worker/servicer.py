@@ -8,10 +8,10 @@ import grpc
 from opentelemetry import trace
 
 from kindling.platform.errors import InvalidArgumentError, KindlingError, UnimplementedError
+from kindling.platform.known_leader import KnownLeader
 from kindling.v1 import inference_pb2, inference_pb2_grpc
 from kindling.worker import convert, convert_migration
 from kindling.worker.domain.generation import Alive, Finished, Migrated, Token
-from kindling.worker.domain.leader import KnownLeader
 from kindling.worker.instances import Instances
 from kindling.worker.migrations import Migrations
 from kindling.worker.receive import Message

@@ -1,6 +1,7 @@
 """Whether what the view looks up is what its records say."""
 
 from kindling.scheduler.domain.records import ClusterRecords
+from kindling.scheduler.domain.review import needs
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Worker
 
 
@@ -41,7 +42,7 @@ def _check_migration(records: ClusterRecords, migration: Migration) -> None:
 def _check_workers(records: ClusterRecords) -> None:
     assert records.startable == {name for name, worker in records.workers.items() if records.can_start(worker)}
     running = {worker_id for one in records.instances.values() for worker_id in one.worker_ids}
-    missed = {name for one in records.instances.values() for name in one.worker_ids if one.needs(name)}
+    missed = {name for one in records.instances.values() for name in one.worker_ids if needs(one, name)}
     assert records.unheard == {worker_id for worker_id in missed if not records.link(worker_id).connected}
     there = {name for names in records.workers_on.values() for name in names}
     assert there == records.workers.keys() | running

@@ -49,10 +49,8 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model is scaled and queued; ``max_instances`` of 0 means as many as there are slots.
-
-    Each instance takes ``devices`` of one node, all of a kind.
-    """
+    """How a model is scaled and queued; ``max_instances`` of 0 means as many as there are slots. Each instance takes
+    ``devices`` of one node, all of a kind."""
 
     min_instances: int = 0
     max_instances: int = 0
@@ -179,9 +177,8 @@ class Instance:
 
     ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready;
     ``loaded_at`` is when its last chunk was, if that was after it was ready. ``tenant`` is on whose behalf it was
-    started, empty for the default one; none if no request was. It takes ``device_bytes`` of its worker's device, and as
-    many of each of the ``others`` on the same node; what its generations do, its worker alone says.
-    """
+    started, empty for the default one; none if no request was. It takes ``device_bytes`` of its worker's device and of
+    each of the ``others`` on the same node, for all of which its worker speaks."""
 
     instance_id: str
     model: str
@@ -208,10 +205,6 @@ class Instance:
     def worker_ids(self) -> tuple[str, ...]:
         """Its worker, and the others whose devices it takes."""
         return (self.worker_id, *self.others)
-
-    def needs(self, worker_id: str) -> bool:
-        """Whether something has to be done once a worker of its own is lost; not if another stops it already."""
-        return worker_id == self.worker_id or self.state is not InstanceState.STOPPING
 
     @property
     def is_loading(self) -> bool:
