@@ -1,5 +1,7 @@
 """What holds for the scheduler's decisions whatever happens."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -73,23 +75,30 @@ class Scheduling(RuleBasedStateMachine):
     """A cluster to which anything may happen. The truth about what runs where is kept apart from the planner's view."""
 
     @initialize(
-        slots=st.lists(st.integers(1, 2), min_size=1, max_size=4),
+        shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5)), min_size=1, max_size=4),
+        sizes=st.lists(st.integers(1, 4), min_size=3, max_size=3),
         bounds=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=3, max_size=3),
         concurrency=st.integers(1, 3),
     )
-    def begin(self, slots: list[int], bounds: list[tuple[int, int]], concurrency: int) -> None:
+    def begin(
+        self, shapes: list[tuple[int, int]], sizes: list[int], bounds: list[tuple[int, int]], concurrency: int
+    ) -> None:
+        """Workers are drawn by slots and gigabytes of memory, which 0 of them do not tell; models by gigabytes."""
         self.now = 0.0
         self.planner = views.planner(max_start_attempts=2)
         self.view = self.planner.view
         self.asked = 0
         self.open: set[str] = set()  # requests neither granted nor refused
         self.granted: dict[str, str] = {}
-        for number, count in enumerate(slots):
-            views.add_node(self.view, views.node(f"n{number}"), slots=count)
+        for number, (slots, gigabytes) in enumerate(shapes):
+            (worker,) = views.add_node(self.view, views.node(f"n{number}"), slots=slots)
+            self.view.workers[worker.worker_id] = replace(worker, memory_bytes=gigabytes * views.GB)
+        self.sizes: dict[str, int] = {}  # of instances that run
         self.running: dict[str, set[str]] = {worker: set() for worker in self.view.workers}
-        for name, (least, most) in zip(NAMES, bounds, strict=True):
+        for name, size, (least, most) in zip(NAMES, sizes, bounds, strict=True):
             self.view.models[name] = views.model(
                 name,
+                size * views.GB,
                 min_instances=min(least, most) if most else least,
                 max_instances=most,
                 concurrency_target=concurrency,
@@ -126,6 +135,7 @@ class Scheduling(RuleBasedStateMachine):
             worker = self.view.workers[start.instance.worker_id]
             assert self._held(worker) < worker.slots, "the slot is free in truth too"
             self.running[worker.worker_id].add(start.instance.instance_id)
+            self.sizes[start.instance.instance_id] = self.view.models[start.instance.model].checkpoint.total_bytes
         self._settle(plan)
         again = self.planner.plan(self.now)
         assert [again.starts, again.stops, again.grants, again.refusals] == [[], [], [], []]
@@ -183,7 +193,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def a_model_is_replaced(self, name: str) -> None:
         model = self.view.models[name]
-        newer = views.model(f"{name}-{self.asked}").checkpoint
+        newer = views.model(f"{name}-{self.asked}", (1 + self.asked % 4) * views.GB).checkpoint
         self.view.models[name] = type(model)(name, newer, model.settings)
         self.planner.troubles.clear(name)
 
@@ -196,6 +206,12 @@ class Scheduling(RuleBasedStateMachine):
     def no_slot_is_double_booked(self) -> None:
         for worker_id, names in getattr(self, "running", {}).items():
             assert len(names) <= self.view.workers[worker_id].slots
+
+    @invariant()
+    def no_device_holds_more_than_it_can(self) -> None:
+        for worker_id, names in getattr(self, "running", {}).items():
+            memory_bytes = self.view.workers[worker_id].memory_bytes
+            assert not memory_bytes or sum(self.sizes[name] for name in names) <= memory_bytes
 
     @invariant()
     def no_model_exceeds_its_maximum(self) -> None:

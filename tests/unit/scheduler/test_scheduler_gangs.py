@@ -109,6 +109,28 @@ def test_the_devices_that_cost_least_are_cleared(view: ClusterView) -> None:
     assert [move.target.worker_id for move in moves] == ["two/w1"]
 
 
+def test_no_more_of_a_model_leave_its_devices_than_its_minimum_allows(view: ClusterView) -> None:
+    kept = views.model("kept", total_bytes=20 * GB, min_instances=2)
+    view.nodes.pop("two")
+    for number in range(4):
+        views.put(view, f"kept-{number}", kept, f"four/w{number}", now=NOW - 100)
+    decision = decide(view)
+    assert isinstance(decision, ClearDevices)
+    assert len(decision.steps) == 2
+    view.models["kept"] = replace(kept, settings=replace(kept.settings, min_instances=3))
+    assert decide(view) == Wait(WaitReason.NO_SLOT), "only one of them may leave"
+
+
+def test_an_idle_pair_counts_once_against_its_minimum(view: ClusterView) -> None:
+    view.nodes.pop("four")
+    other = views.model("other", total_bytes=30 * GB, devices=2, min_instances=1)
+    views.put(view, "other-1", other, "two/w0", now=NOW - 100, others=("two/w1",))
+    add(view, "five", 2)
+    views.put(view, "other-2", other, "five/w0", now=NOW - 50, others=("five/w1",))
+    decision = decide(view)
+    assert isinstance(decision, StopInstance | ClearDevices)
+
+
 def test_what_is_free_already_is_kept_for_it_meanwhile(view: ClusterView) -> None:
     view.nodes.pop("four")
     run(view, "two/w0")

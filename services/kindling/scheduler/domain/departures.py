@@ -77,22 +77,28 @@ class Departures:
 
     # All of a device
 
-    def victims_on(self, worker: Worker, taken: set[str], *, migrates: bool) -> list[Victim]:
-        """Everybody on a device who leaves, or can be made to.
+    def victims_on(self, worker: Worker, taken: set[str], stops: set[str], *, migrates: bool) -> list[Victim]:
+        """Everybody on a device who leaves, or can be made to, all of them at once.
 
-        Who moves gets a worker of its own to go to, none of those ``taken``; it is entered there.
+        Who moves gets a worker of its own to go to, none of those ``taken``; it is entered there. Of a model no more
+        stop than leave it its ``min_instances``; who does is entered in ``stops``.
         """
-        found = (self._victim(one, taken, migrates) for one in self.view.instances_on(worker.worker_id))
+        found = (self._victim(one, taken, stops, migrates) for one in self.view.instances_on(worker.worker_id))
         return [victim for victim in found if victim is not None]
 
-    def _victim(self, instance: Instance, taken: set[str], migrates: bool) -> Victim | None:
+    def _victim(self, instance: Instance, taken: set[str], stops: set[str], migrates: bool) -> Victim | None:
         if self.is_ending(instance):
             return Victim(AwaitSlot(instance.instance_id), instance.device_bytes, self.leaves_in(instance))
-        if self.can_be_evicted(instance):
+        if self.is_allowed(instance) and scaling.is_spare(self.view, instance, self._of_its_model(instance, stops)):
+            stops.add(instance.instance_id)
             return Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
         if migrates and self.is_allowed(instance) and self.can_be_moved(instance):
             return self._mover(instance, taken)
         return None
+
+    def _of_its_model(self, instance: Instance, stops: set[str]) -> int:
+        """How many others stop; one that takes several devices may be among them already."""
+        return len(stops & self.view.of_model[instance.model] - {instance.instance_id})
 
     def _mover(self, instance: Instance, taken: set[str]) -> Victim | None:
         checkpoint = self.view.models[instance.model].checkpoint

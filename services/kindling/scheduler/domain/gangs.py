@@ -84,7 +84,8 @@ class GangSearch:
 
     def _way(self, node_id: str, workers: list[Worker]) -> _Way | None:
         taken = set(self.view.workers_on[node_id])  # nobody moves to where others make room
-        sets = {worker.worker_id: self._victims(worker, taken) for worker in workers}
+        stops = set[str]()
+        sets = {worker.worker_id: self._victims(worker, taken, stops) for worker in workers}
         chosen = cheapest_devices(sets, self.need.model.settings.devices)
         if chosen is None:
             return None
@@ -93,12 +94,12 @@ class GangSearch:
             steps = steps.joined_by(victim)
         return _Way(self._placement(sorted(chosen)), steps)
 
-    def _victims(self, worker: Worker, taken: set[str]) -> VictimSet | None:
+    def _victims(self, worker: Worker, taken: set[str], stops: set[str]) -> VictimSet | None:
         needed_bytes = self.need.model.device_bytes
         if self.view.slots.has_room(worker.worker_id, needed_bytes):
             return VictimSet()
         judge = Departures(self.view, self.need, self.barred, self.now, self.assumptions)
-        victims = judge.victims_on(worker, taken, migrates=self.migrates and self.need.queued > 0)
+        victims = judge.victims_on(worker, taken, stops, migrates=self.migrates and self.need.queued > 0)
         return cheapest_set(victims, needed_bytes - self.view.free_bytes(worker))
 
     def _placement(self, names: list[str]) -> Estimate:

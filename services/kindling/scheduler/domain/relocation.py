@@ -1,11 +1,10 @@
 """Where running instances go: on an operator's word, or because their node is drained. Pure, as the policy is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
 from kindling.scheduler.domain.decisions import (
-    AwaitSlot,
     ClearDevices,
     MakeRoom,
     MoveInstance,
@@ -107,15 +106,15 @@ class Relocation:
         ]:
             if instance.state is InstanceState.STOPPING or self._view.migrations_of(instance.instance_id):
                 continue
-            leaving = self._away(instance, now)
+            leaving = self._away(instance, plan, now)
             if isinstance(leaving, Stop):
                 plan.stops.append(leaving)
             elif leaving is not None:
                 plan.moves.append(leaving)
         plan.has_news |= before != self._obstacles
 
-    def _away(self, instance: Instance, now: float) -> Move | Stop | None:
-        """What brings an instance away; none while it has to wait."""
+    def _away(self, instance: Instance, plan: Plan, now: float) -> Move | Stop | None:
+        """What brings an instance away; none while it has to wait, for instance for those who leave its place."""
         name = instance.instance_id
         if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
@@ -125,31 +124,37 @@ class Relocation:
         if (setback := self._view.setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"
             return None
-        return self._make_place(instance, self._view.models[instance.model], now)
+        return self._make_place(instance, self._view.models[instance.model], plan, now)
 
-    def _make_place(self, instance: Instance, model: Model, now: float) -> Move | Stop | None:
+    def _make_place(self, instance: Instance, model: Model, plan: Plan, now: float) -> Move | Stop | None:
         other = self._elsewhere(instance, model)
         if other is not None and self._has_room(other, instance, model):
             return self._move(instance, other, _DRAINED)
         decision = self._place(instance, model, now)
-        if isinstance(decision, ClearDevices):  # one after the other: the next plan finds the first one leaving
-            self._view.reserved.update(decision.worker_ids)
-            decision = next((one for one in decision.steps if isinstance(one, StopInstance)), decision.steps[0])
         if isinstance(decision, StartInstance):
             placement = decision.placement
             target = self._new_instance(model, placement, now, instance.tenant)
             start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
-        if isinstance(decision, StopInstance | AwaitSlot):
-            self._view.claim(decision.instance_id)
-        if isinstance(decision, StopInstance):
-            return self._stop(decision.instance_id, decision.reason, now)
-        if isinstance(decision, AwaitSlot | MoveInstance) or decision.reason not in _NO_PLACE:
+        if not isinstance(decision, Wait):
+            plan.stops += self._clear(decision, now)
+            return None
+        if decision.reason not in _NO_PLACE:
             return None
         if other is not None:  # more than it should have, but they do go on
             return self._move(instance, other, _DRAINED)
         self._obstacles[instance.instance_id] = setbacks.no_place(instance, decision.reason.value)
         return None
+
+    def _clear(self, decision: MakeRoom, now: float) -> Iterator[Stop]:
+        """Have those stop who are idle, all at once. Nobody else moves for one that moves itself."""
+        steps = decision.steps if isinstance(decision, ClearDevices) else (decision,)
+        self._view.reserved.update(decision.worker_ids if isinstance(decision, ClearDevices) else ())
+        for step in steps:
+            if not isinstance(step, MoveInstance):
+                self._view.claim(step.instance_id)
+            if isinstance(step, StopInstance):
+                yield self._stop(step.instance_id, step.reason, now)
 
     def _place(self, instance: Instance, model: Model, now: float) -> StartInstance | MakeRoom | Wait:
         """Where a start would be soonest; a model whose starts fail everywhere has to wait for a while."""

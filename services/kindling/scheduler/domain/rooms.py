@@ -88,7 +88,7 @@ class RoomSearch:
 
     def _look_at_set(self, worker: Worker, migrates: bool) -> None:
         if (there := self._ready_in(worker)) < self.limit_seconds:
-            victims = self._judge.victims_on(worker, {worker.worker_id}, migrates=migrates)
+            victims = self._judge.victims_on(worker, {worker.worker_id}, set(), migrates=migrates)
             short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
             if (chosen := cheapest_set(victims, short_bytes)) is not None:
                 self._consider(_cleared(worker, there, chosen))

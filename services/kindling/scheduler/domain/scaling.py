@@ -51,9 +51,9 @@ def surplus(view: ClusterView, instance: Instance, now: float) -> str | None:
     return KEEP_ALIVE_OVER if is_spare(view, instance) and _stays_until(view, instance) <= now else None
 
 
-def is_spare(view: ClusterView, instance: Instance) -> bool:
+def is_spare(view: ClusterView, instance: Instance, besides: int = 0) -> bool:
     """Whether an instance that is ready and loaded has no work, does not migrate, and ``min_instances`` are there
-    without it."""
+    without it and so many of its model ``besides``."""
     if instance.state is not InstanceState.READY or instance.is_loading or view.is_busy(instance):
         return False
     if view.migrations_of(instance.instance_id):
@@ -62,7 +62,7 @@ def is_spare(view: ClusterView, instance: Instance) -> bool:
     if model is None or not model.settings.min_instances:
         return True
     others = sum(view.serves(i) for i in view.instances_of(model.name) if i.instance_id != instance.instance_id)
-    return others >= model.settings.min_instances
+    return others - besides >= model.settings.min_instances
 
 
 def next_keep_alive(view: ClusterView, now: float) -> float | None:
