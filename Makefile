@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUF := .tools/node_modules/.bin/buf
+OTLP_SERVER := .tools/node_modules/@elastic/mockotlpserver/package.json
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What `pip` and `npm` put here is rebuilt when these files change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,16 +18,23 @@ $(BUF):
 	mkdir -p .tools
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@1.75.0
 
-.PHONY: help install demo test test-clients clients-tools lint format protos protos-lint protos-baseline clean
+# An OTLP receiver that others wrote, for the tests of traces.
+$(OTLP_SERVER):
+	mkdir -p .tools
+	npm install --silent --no-fund --no-audit --ignore-scripts --prefix .tools @elastic/mockotlpserver@0.10.0
+
+.PHONY: help install otlp-server demo test test-clients clients-tools lint format protos protos-lint protos-baseline clean
 help: ## Say what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 install: $(VENV)/.installed ## Make the virtual environment.
 
+otlp-server: $(OTLP_SERVER) ## Install the OTLP receiver that the tests of traces use.
+
 demo: install ## Start a cluster, deploy a model, chat with it, show how fast it starts. MODEL=DIR uses your own.
 	$(BIN)/kindling demo $(if $(MODEL),--source '$(MODEL)')
 
-test: install lint ## Run every check that needs no GPU and no Docker.
+test: install lint otlp-server ## Run every check that needs no GPU and no Docker.
 	# Clusters that are killed and benchmarks leave threads and memory behind: each in a process of its own.
 	$(BIN)/pytest --ignore=tests/bench --ignore=tests/faults --ignore=tests/clients
 	$(BIN)/pytest tests/bench
