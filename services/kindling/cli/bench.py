@@ -1,6 +1,7 @@
 """`kindling bench`: what Kindling itself costs, measured on this machine."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
@@ -141,6 +142,37 @@ def predict(
 
     drawn = tuple(range(seed, seed + seeds))
     run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seeds=drawn), json)
+
+
+@app.command()
+def trace(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    starts: Annotated[int, typer.Option(min=1, help="How often both workers are started.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often both are measured after each start.")] = 20,
+    streams: Annotated[int, typer.Option(min=1, help="Generations at once.")] = 8,
+) -> None:
+    """Measure what tracing costs a worker's decode step: with and without, in turns.
+
+    Starts two clusters of its own that run at once. Takes three to six minutes.
+    """
+    from kindling.bench.trace.command import run
+    from kindling.bench.trace.options import TraceOptions
+
+    run(one_worker, TraceOptions(starts=starts, rounds=rounds, streams=streams), json)
+
+
+def one_worker(data_dir: Path, environment: Mapping[str, str]) -> AbstractAsyncContextManager[LocalCluster]:
+    """A cluster of one worker, which computes with one thread; every service gets these variables."""
+    http_port, grpc_port = free_ports(2)
+    options = ClusterOptions(
+        data_dir=data_dir,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        dram_pool_bytes=512 * 2**20,
+        log_level="WARNING",
+        extra_env=(("KINDLING_WORKER_THREADS", "1"), *environment.items()),
+    )
+    return local_cluster(options)
 
 
 def slow_node(data_dir: Path, node: Node) -> AbstractAsyncContextManager[LocalCluster]:

@@ -1,0 +1,1 @@
+"""`kindling bench trace`: what tracing costs a worker's decode step."""
