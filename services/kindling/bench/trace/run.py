@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -15,12 +15,15 @@ from kindling.bench.trace.worker import BenchWorker, StartCluster, bench_worker
 from kindling.platform.errors import FailedPreconditionError
 
 Say = Callable[[str], None]
-PLAIN: Final = {"OTEL_TRACES_EXPORTER": "none", "KINDLING_TRACE_RING_SPANS": "0"}
-TRACED: Final = {
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_TRACES_SAMPLER": "always_on",
-    "KINDLING_TRACE_RING_SPANS": "2048",
+CHANGES: Final = {
+    "plain": {"OTEL_TRACES_EXPORTER": "none", "KINDLING_TRACE_RING_SPANS": "0"},
+    "traced": {
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "KINDLING_TRACE_RING_SPANS": "2048",
+    },
 }
+"""The environment in which the two workers differ."""
 
 
 def measure(start_cluster: StartCluster, options: TraceOptions, say: Say) -> list[Pair]:
@@ -37,13 +40,18 @@ def measure(start_cluster: StartCluster, options: TraceOptions, say: Say) -> lis
         pairs: list[Pair] = []
         for number in range(options.starts):
             say(f"start {number + 1} of {options.starts}")
-            pairs += asyncio.run(_measure_start(start_cluster, model, Path(name) / str(number), options))
+            place, traced_first = Path(name) / str(number), bool(number % 2)
+            pairs += asyncio.run(_measure_start(start_cluster, model, place, options, traced_first=traced_first))
         return pairs
 
 
-async def _measure_start(start_cluster: StartCluster, model: Path, place: Path, options: TraceOptions) -> list[Pair]:
+async def _measure_start(
+    start_cluster: StartCluster, model: Path, place: Path, options: TraceOptions, *, traced_first: bool
+) -> list[Pair]:
+    order = ("traced", "plain") if traced_first else ("plain", "traced")
     async with running_collector() as collector:
-        async with _both(start_cluster, model, place, collector.address) as (plain, traced):
+        async with _workers(start_cluster, model, place, collector.address, order) as workers:
+            plain, traced = workers["plain"], workers["traced"]
             for worker in (plain, traced):
                 await worker.measure(options, 0)  # what comes first is slower
             pairs = [await _pair(plain, traced, options, number) for number in range(1, options.rounds + 1)]
@@ -62,15 +70,15 @@ async def _pair(plain: BenchWorker, traced: BenchWorker, options: TraceOptions, 
 
 
 @asynccontextmanager
-async def _both(
-    start_cluster: StartCluster, model: Path, place: Path, collector: str
-) -> AsyncIterator[tuple[BenchWorker, BenchWorker]]:
+async def _workers(
+    start_cluster: StartCluster, model: Path, place: Path, collector: str, order: Sequence[str]
+) -> AsyncIterator[dict[str, BenchWorker]]:
     """Both workers at once, so that whatever else the machine does hits them alike; metrics and logs go out of both."""
     endpoints = {f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT": collector for signal in ("", "_TRACES", "_METRICS", "_LOGS")}
+    workers: dict[str, BenchWorker] = {}
     async with AsyncExitStack() as stack:
-        workers = []
-        for name, changes in (("plain", PLAIN), ("traced", TRACED)):
-            environment = endpoints | {"OTEL_SDK_DISABLED": "false"} | changes
+        for name in order:
+            environment = endpoints | {"OTEL_SDK_DISABLED": "false"} | CHANGES[name]
             cluster = await stack.enter_async_context(start_cluster(place / name, environment))
-            workers.append(await stack.enter_async_context(bench_worker(cluster, model)))
-        yield workers[0], workers[1]
+            workers[name] = await stack.enter_async_context(bench_worker(cluster, model))
+        yield workers
