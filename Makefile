@@ -23,7 +23,7 @@ $(OTLP_SERVER):
 	mkdir -p .tools
 	npm install --silent --no-fund --no-audit --ignore-scripts --prefix .tools @elastic/mockotlpserver@0.10.0
 
-.PHONY: help install otlp-server demo test test-clients clients-tools lint format protos protos-lint protos-baseline clean
+.PHONY: help install otlp-server demo test test-clients clients-tools test-compose lint format protos protos-lint protos-baseline clean
 help: ## Say what can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
@@ -39,6 +39,9 @@ test: install lint otlp-server ## Run every check that needs no GPU and no Docke
 	$(BIN)/pytest --ignore=tests/bench --ignore=tests/faults --ignore=tests/clients
 	$(BIN)/pytest tests/bench
 	$(BIN)/pytest tests/faults
+
+test-compose: install ## Run the cluster of compose/ on a Docker engine of its own. Needs root and a few minutes.
+	$(BIN)/pytest -x -s tests/compose/cluster_on_docker.py
 
 test-clients: install $(BUF) ## Build the clients in other languages and run them against a cluster; says what is missing.
 	$(BIN)/pytest tests/clients

@@ -123,8 +123,9 @@ class Client:
 class Cluster:
     """One etcd prefix with fake nodes and workers, and schedulers to be tested."""
 
-    def __init__(self, etcd: EtcdClient, endpoint: str, stack: AsyncExitStack) -> None:
+    def __init__(self, etcd: EtcdClient, endpoint: str, stack: AsyncExitStack, lease_seconds: float) -> None:
         self.etcd = etcd
+        self.lease_seconds = lease_seconds
         self.endpoint = endpoint
         self.prefix = f"/test/{uuid.uuid4().hex}/"
         self.clock = ManualClock()
@@ -150,13 +151,15 @@ class Cluster:
 
     async def add_worker(self, worker_id: str, slots: int = 1, memory_bytes: int = 0) -> FakeWorker:
         fake = FakeWorker(worker_id, slots, memory_bytes)
-        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, fake))
+        worker = await self._run(worker_id, served_worker(self.etcd, self.prefix, fake, self.lease_seconds))
         self._workers[worker.address] = worker
         worker.peers = self._workers
         return worker
 
     async def add_node(self, node_id: str) -> FakeStorage:
-        return await self._stack.enter_async_context(served_storage(self.etcd, self.prefix, FakeStorage(node_id)))
+        fake = FakeStorage(node_id)
+        serving = served_storage(self.etcd, self.prefix, fake, self.lease_seconds)
+        return await self._stack.enter_async_context(serving)
 
     async def add_model(self, name: str, digest: str = "blake3:m", total_bytes: int = 1000, **settings: Any) -> None:
         """Write a model as an earlier leader would have; for before the scheduler starts."""
@@ -193,7 +196,9 @@ class Cluster:
 
     async def _serve(self, scheduler_id: str, settings: dict[str, Any]) -> None:
         values = {"etcd_endpoints": self.endpoint, "etcd_prefix": self.prefix, "scheduler_id": scheduler_id}
-        configured = SchedulerSettings(**(values | {"lease_ttl_seconds": 2.0, "grace_seconds": 0.0} | settings))
+        configured = SchedulerSettings(
+            **(values | {"lease_ttl_seconds": self.lease_seconds, "grace_seconds": 0.0} | settings)
+        )
         await self._run(scheduler_id, _serving(configured, self.clock))
 
     async def client_of(self, address: str) -> Client:
@@ -243,7 +248,8 @@ async def _serving(settings: SchedulerSettings, clock: ManualClock) -> AsyncIter
 
 
 @asynccontextmanager
-async def cluster_under_test(endpoint: str) -> AsyncIterator[Cluster]:
+async def cluster_under_test(endpoint: str, lease_seconds: float = 2.0) -> AsyncIterator[Cluster]:
+    """Schedulers, nodes and workers that die are missed after ``lease_seconds``."""
     async with AsyncExitStack() as stack:
         etcd = await stack.enter_async_context(EtcdClient([endpoint]))
-        yield Cluster(etcd, endpoint, stack)
+        yield Cluster(etcd, endpoint, stack, lease_seconds)

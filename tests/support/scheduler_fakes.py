@@ -22,8 +22,6 @@ from kindling.v1 import (
     storage_pb2_grpc,
 )
 
-TTL_SECONDS = 2.0
-
 
 @dataclass
 class FakeInstance:
@@ -53,6 +51,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
         self.loading = False
         self.read_bytes, self.read_seconds = 10, 0.1
         self.start_calls: list[str] = []
+        self.joined_addresses: list[str] = []  # of the last start
         self.stop_calls: list[str] = []
         self.stops_released = asyncio.Event()
         self.stops_released.set()
@@ -103,6 +102,7 @@ class FakeWorker(inference_pb2_grpc.InferenceServiceServicer):
 
     async def StartInstance(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         self.start_calls.append(request.instance_id)
+        self.joined_addresses = list(request.other_addresses)
         self.note()
         if self.errors:
             raise self.errors.pop(0)
@@ -193,9 +193,12 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         self.prefetches_released = asyncio.Event()
         self.prefetches_released.set()
         self.deleted: list[str] = []
+        self.leader_revisions: list[tuple[str, int]] = []  # by which each request was asked
+        self.introduced = asyncio.Event()
         self.deletion = asyncio.Event()
 
     async def ImportCheckpoint(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        self.leader_revisions.append(("Import", request.leader_revision))
         self.imports.append(request.source_uri)
         progress = model_pb2.ImportProgress(done_bytes=1, total_bytes=2)
         yield storage_pb2.ImportCheckpointResponse(progress=progress)
@@ -203,11 +206,13 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         yield storage_pb2.ImportCheckpointResponse(imported=checkpoint(digest))
 
     async def EvictCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Evict", request.leader_revision))
         self.evicted.append((request.digest, request.keep))
         pinned = self.pinned_bytes.pop(0) if self.pinned_bytes else 0
         return storage_pb2.EvictCheckpointResponse(dropped_bytes=7, pinned_bytes=pinned)
 
     async def PrefetchCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Prefetch", request.leader_revision))
         self.prefetches.put_nowait(request)
         await self.prefetches_released.wait()
         outcome = self.prefetch_outcomes.pop(0) if self.prefetch_outcomes else storage_pb2.PREFETCH_OUTCOME_DONE
@@ -216,6 +221,7 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         return storage_pb2.PrefetchCheckpointResponse(outcome=outcome, prefetched_bytes=request.head_bytes)
 
     async def DeleteCheckpoint(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Delete", request.leader_revision))
         self.deleted.append(request.digest)
         self.deletion.set()
         return storage_pb2.DeleteCheckpointResponse()
@@ -224,10 +230,15 @@ class FakeStorage(storage_pb2_grpc.StorageServiceServicer):
         part = model_pb2.FilePart(path="config.json", file_bytes=2, offset=0, data=b"{}")
         yield storage_pb2.ReadCheckpointFilesResponse(part=part)
 
-    async def GetStorageStatus(self, _request: Any, _context: Any) -> Any:
+    async def GetStorageStatus(self, request: Any, _context: Any) -> Any:
+        self.leader_revisions.append(("Status", request.leader_revision))
+        self.introduced.set()
         tier = cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=100, used_bytes=40)
         counts = cluster_pb2.PrefetchCounts(prefetched_bytes=9, hits=3, hit_bytes=5, misses=1, wasted_bytes=4)
-        return storage_pb2.GetStorageStatusResponse(node_id=self.node_id, tiers=[tier], prefetch=counts)
+        copies = cluster_pb2.PrefetchCounts(prefetched_bytes=7, hits=2)
+        return storage_pb2.GetStorageStatusResponse(
+            node_id=self.node_id, tiers=[tier], prefetch=counts, prefetch_to_ssd=copies
+        )
 
 
 def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoint:
@@ -235,7 +246,9 @@ def checkpoint(digest: str, total_bytes: int = 1000) -> checkpoint_pb2.Checkpoin
 
 
 @asynccontextmanager
-async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> AsyncIterator[FakeWorker]:
+async def served_worker(
+    etcd: EtcdClient, prefix: str, worker: FakeWorker, lease_seconds: float
+) -> AsyncIterator[FakeWorker]:
     """Serve a worker on a port of its own and register it; leaving does both no more."""
     server = RpcServer("127.0.0.1:0", grace_seconds=0)
     server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, worker, "kindling.v1.InferenceService")
@@ -251,12 +264,14 @@ async def served_worker(etcd: EtcdClient, prefix: str, worker: FakeWorker) -> As
             memory_bytes=worker.memory_bytes,
         )
         key = worker_key(prefix, worker.worker_id)
-        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), lease_seconds))
         yield worker
 
 
 @asynccontextmanager
-async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) -> AsyncIterator[FakeStorage]:
+async def served_storage(
+    etcd: EtcdClient, prefix: str, storage: FakeStorage, lease_seconds: float
+) -> AsyncIterator[FakeStorage]:
     """Serve a storage manager on a port of its own and register its node."""
     server = RpcServer("127.0.0.1:0", grace_seconds=0)
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, storage, "kindling.v1.StorageService")
@@ -265,5 +280,5 @@ async def served_storage(etcd: EtcdClient, prefix: str, storage: FakeStorage) ->
         tiers = [cluster_pb2.TierStatus(tier=checkpoint_pb2.TIER_DRAM, capacity_bytes=storage.dram_bytes)]
         record = state_pb2.NodeRecord(node_id=storage.node_id, storage_address=server.address, tiers=tiers)
         key = node_key(prefix, storage.node_id)
-        await stack.enter_async_context(registered(etcd, key, encode_record(record), TTL_SECONDS))
+        await stack.enter_async_context(registered(etcd, key, encode_record(record), lease_seconds))
         yield storage

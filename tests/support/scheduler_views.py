@@ -69,9 +69,12 @@ def put(
     worker_id: str,
     state: InstanceState = InstanceState.READY,
     now: float = 0.0,
+    others: tuple[str, ...] = (),
 ) -> Instance:
     """Enter an instance that its worker has reported."""
-    instance = Instance(name, of.name, of.checkpoint.digest, worker_id, state)
+    instance = Instance(
+        name, of.name, of.checkpoint.digest, worker_id, state, device_bytes=of.device_bytes, others=others
+    )
     view.models.setdefault(of.name, of)
     view.put_instance(instance, now)
     report(view, worker_id, now=now)
@@ -85,13 +88,13 @@ def planner(**limits: float) -> Planner:
 
 def ready(of: Planner, instance_id: str, now: float) -> None:
     """Have a start succeed, as the worker and the call both tell."""
-    of.started(instance_id, LoadReport(init_seconds=0.5), now)
+    of.outcomes.started(instance_id, LoadReport(init_seconds=0.5), now)
     report(of.view, of.view.instances[instance_id].worker_id, now=now)
 
 
 def loaded(of: Planner, instance_id: str, now: float) -> None:
     """Have a start succeed with every chunk there."""
-    of.started(instance_id, LoadReport(init_seconds=0.5, complete=True), now)
+    of.outcomes.started(instance_id, LoadReport(init_seconds=0.5, complete=True), now)
     report(of.view, of.view.instances[instance_id].worker_id, now=now)
 
 

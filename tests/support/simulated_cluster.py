@@ -98,7 +98,14 @@ class SimulatedScheduler:
 class SimulatedCluster:
     """Two nodes with a storage manager each, their workers, schedulers, and what must never happen."""
 
-    def __init__(self, weather: Weather, slots: Sequence[int] = (1, 2), schedulers: int = 2) -> None:
+    def __init__(
+        self,
+        weather: Weather,
+        slots: Sequence[int] = (1, 2),
+        schedulers: int = 2,
+        devices: int = 1,
+        memory_bytes: int = 0,
+    ) -> None:
         self.weather = weather
         self.etcd = SimulatedEtcd()
         self.etcd.wrote.append(self._judge_write)
@@ -108,21 +115,31 @@ class SimulatedCluster:
         self.workers: dict[str, SimulatedWorker] = {}
         self._forgotten: set[str] = set()
         for number, slots_there in enumerate(slots, 1):
-            self._add_node(f"n{number}", slots_there)
+            self._add_node(f"n{number}", slots_there, devices, memory_bytes)
         self.schedulers = [SimulatedScheduler(f"s{number}", self) for number in range(1, schedulers + 1)]
 
-    def _add_node(self, node_id: str, slots: int) -> None:
-        worker = SimulatedWorker(Worker(f"{node_id}/w", node_id, f"{node_id}:2", "cpu", slots))
-        worker.stopping = self._judge_stop
-        self.workers[worker.worker.worker_id] = worker
+    def _add_node(self, node_id: str, slots: int, devices: int, memory_bytes: int) -> None:
         self.write(node_key(PREFIX, node_id), state_pb2.NodeRecord(node_id=node_id, storage_address=f"{node_id}:1"))
-        self.register(worker)
+        for number in range(devices):
+            name = f"w{number + 1}" if number else "w"
+            address = f"{node_id}:{number + 2}"
+            worker = SimulatedWorker(
+                Worker(f"{node_id}/{name}", node_id, address, "cpu", slots, memory_bytes=memory_bytes)
+            )
+            worker.stopping = self._judge_stop
+            self.workers[worker.worker.worker_id] = worker
+            self.register(worker)
 
     def register(self, there: SimulatedWorker) -> None:
         """Have a worker be there, or be there again at another address."""
         worker, there.is_up = there.worker, True
         record = state_pb2.WorkerRecord(
-            worker_id=worker.worker_id, node_id=worker.node_id, address=worker.address, device="cpu", slots=worker.slots
+            worker_id=worker.worker_id,
+            node_id=worker.node_id,
+            address=worker.address,
+            device="cpu",
+            slots=worker.slots,
+            memory_bytes=worker.memory_bytes,
         )
         self.write(worker_key(PREFIX, worker.worker_id), record)
 
@@ -199,8 +216,7 @@ class SimulatedCluster:
         deployment = Deployment(name, ImportOrder(request_id, f"file:///{name}"), wanted)
 
         async def ask(scheduler: SimulatedScheduler, term: Term) -> Model:
-            storages = SimulatedStorages(self.remote, scheduler.process)
-            async with aclosing(deploy_model(term, storages, deployment)) as events:
+            async with aclosing(deploy_model(term, deployment)) as events:
                 return [event async for event in events if isinstance(event, Model)][-1]
 
         return await self._insist(ask)
@@ -274,12 +290,10 @@ class SimulatedCluster:
 
     async def _acquire(self, model: str, generation_id: str, tenant: str) -> Grant:
         events = (await self.term()).desk.acquire(generation_id, model, tenant=tenant)
-        async with aclosing(events):
-            last = [event async for event in events][
-                -1
-            ]  # to the end: a call that is closed before gives the grant back
-        assert isinstance(last, Grant)
-        return last
+        async with aclosing(events):  # to the end: a grant is given back that was not taken
+            *_, granted = [event async for event in events]
+        assert isinstance(granted, Grant)
+        return granted
 
     async def _run(self, grant: Grant, generation_id: str, seconds: float) -> bool:
         """Run where the grant says, wherever it moves; false if it broke off."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from kindling.platform.errors import NotFoundError, UnavailableError
 from kindling.scheduler.domain.values import Checkpoint, Node
-from kindling.scheduler.storage_ports import ImportOrder, ImportProgress
+from kindling.scheduler.storage_ports import ImportOrder, ImportProgress, StorageStatus
 from support.weather import Fate, Process
 
 _IMPORT_SECONDS = 0.5
@@ -43,6 +43,10 @@ class SimulatedStorages:
         self._remote.discard(digest)
         if blow is Fate.KILL_AFTER:
             await self._process.die()
+
+    async def status(self, _node: Node) -> StorageStatus:
+        """Nothing is there to tell; as nothing depends on whether it arrives, the weather leaves it alone."""
+        return StorageStatus(())
 
     async def _send(self) -> Fate:
         blow = self._process.weather.next()

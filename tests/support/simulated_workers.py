@@ -1,11 +1,12 @@
 """Workers under virtual time: what they run, and the calls that a scheduler's process makes to them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import KindlingError, ResourceExhaustedError, UnavailableError
+from kindling.platform.known_leader import KnownLeader
 from kindling.scheduler.domain.values import (
     Instance,
     LoadProgress,
@@ -17,7 +18,6 @@ from kindling.scheduler.domain.values import (
     WorkerReport,
 )
 from kindling.scheduler.ports import GenerationMoved, GenerationStayed
-from kindling.worker.domain.leader import KnownLeader
 from support.weather import Fate, Process
 
 LOAD_SECONDS = 1.0
@@ -28,9 +28,11 @@ _LOADED = LoadReport((TierTraffic(Tier.SSD, 1000, LOAD_SECONDS),), LOAD_SECONDS,
 
 @dataclass
 class Running:
-    """An instance in a worker."""
+    """An instance in a worker, and in those that have joined it."""
 
     digest: str
+    device_bytes: int
+    workers: tuple["SimulatedWorker", ...]
     is_ready: bool = False
     is_stopping: bool = False
     generations: set[str] = field(default_factory=set)
@@ -43,6 +45,7 @@ class SimulatedWorker:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.instances: dict[str, Running] = {}
+        self.parts: dict[str, Running] = {}  # instances of other workers that this one's device has a part of
         self.is_up = True
         self.changed = asyncio.Event()
         self.refused_starts: list[str] = []
@@ -56,21 +59,40 @@ class SimulatedWorker:
     def crash(self) -> None:
         """Lose everything that runs, and was known."""
         self.leader = KnownLeader()
-        self.instances.clear()
+        for name in list(self.instances):
+            self.drop(name)
+        self.parts.clear()
         self.is_up = False
         self.note()
 
-    def begin(self, instance: Instance) -> None:
-        """Start an instance unless it is there; refuses one for which there is no slot."""
-        self.check_up()
+    def begin(self, instance: Instance, joining: Sequence["SimulatedWorker"] = ()) -> None:
+        """Start an instance unless it is there; refuses one for which there is no room, here or where it joins."""
+        for worker in (self, *joining):
+            worker.check_up()
         if instance.instance_id in self.instances:
             return
-        if len(self.instances) >= self.worker.slots:
+        if not all(worker.has_room(instance.device_bytes) for worker in (self, *joining)):
             self.refused_starts.append(instance.instance_id)
             raise ResourceExhaustedError("every slot is taken", reason="NO_FREE_SLOT")
-        running = self.instances[instance.instance_id] = Running(instance.digest)
+        running = Running(instance.digest, instance.device_bytes, (self, *joining))
+        self.instances[instance.instance_id] = running
+        for worker in joining:
+            worker.parts[instance.instance_id] = running
+            worker.note()
         asyncio.get_running_loop().call_later(LOAD_SECONDS, self._finish, running)
         self.note()
+
+    def has_room(self, device_bytes: int) -> bool:
+        """Whether there is a slot, and memory for so many bytes."""
+        there = [*self.instances.values(), *self.parts.values()]
+        needed_bytes = sum(one.device_bytes for one in there) + device_bytes
+        return len(there) < self.worker.slots and needed_bytes <= (self.worker.memory_bytes or needed_bytes)
+
+    def drop(self, instance_id: str) -> None:
+        """An instance is gone, and its parts with it."""
+        for worker in self.instances.pop(instance_id).workers[1:]:
+            worker.parts.pop(instance_id, None)
+            worker.note()
 
     def _finish(self, running: Running) -> None:
         running.is_ready = True
@@ -79,6 +101,9 @@ class SimulatedWorker:
     def end(self, instance_id: str) -> None:
         """Begin to stop an instance; one that has no generations is gone at once."""
         self.check_up()
+        if (part := self.parts.get(instance_id)) is not None:
+            part.workers[0].drop(instance_id)
+            part.workers[0].note()
         running = self.instances.get(instance_id)
         if running is not None:
             self.stopping(instance_id)
@@ -94,7 +119,7 @@ class SimulatedWorker:
     def sweep(self) -> None:
         for name, running in list(self.instances.items()):
             if running.is_stopping and not running.generations:
-                del self.instances[name]
+                self.drop(name)
         self.note()
 
     def report(self) -> WorkerReport:
@@ -108,7 +133,8 @@ class SimulatedWorker:
                     {one: running.tenants[one] for one in running.generations if running.tenants.get(one)},
                 )
                 for name, running in self.instances.items()
-            ),
+            )
+            + tuple(map(ReportedInstance, self.parts)),
         )
 
     def check_up(self) -> None:
@@ -144,10 +170,12 @@ class SimulatedWorkers:
             yield report
             await changed.wait()
 
-    async def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
+    async def start(
+        self, worker: Worker, instance: Instance, others: Sequence[Worker]
+    ) -> AsyncGenerator[LoadProgress | LoadReport, None]:
         """Start an instance, or join its start."""
-        there = self._workers[worker.worker_id]
-        await self._deliver(there, lambda: there.begin(instance))
+        there, joining = self._workers[worker.worker_id], [self._workers[other.worker_id] for other in others]
+        await self._deliver(there, lambda: there.begin(instance, joining))
         yield LoadProgress(1, 2)
         running = there.instances.get(instance.instance_id)
         await there.until(lambda: running is None or running.is_ready or running.is_stopping)

@@ -40,10 +40,14 @@ def environment(place: Place, **settings: object) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def storage_process(place: Place, **settings: object) -> AsyncIterator[StorageProcess]:
-    """Start one and wait until it says where it listens."""
+async def storage_process(
+    place: Place, *, command: tuple[str, ...] = (), **settings: object
+) -> AsyncIterator[StorageProcess]:
+    """Start one, by way of ``command`` if there is one, and wait until it says where it listens."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kindling.storage", env=environment(place, **settings), stderr=asyncio.subprocess.PIPE
+        *(*command, sys.executable, "-m", "kindling.storage"),
+        env=environment(place, **settings),
+        stderr=asyncio.subprocess.PIPE,
     )
     log: list[str] = []
     address = asyncio.get_running_loop().create_future()

@@ -86,9 +86,9 @@ async def measure(target: Target, *, rounds: int = 15, streams: int = 500) -> Ga
         async with HttpClient(target.http_host, target.http_port) as client:
             ways: dict[str, Callable[[], Awaitable[float]]] = {
                 "request_gateway_ms": lambda: _requests(lambda: _through_gateway(client, 1)),
-                "request_worker_ms": lambda: _requests(lambda: _at_worker(stub, target, 1)),
+                "request_worker_ms": lambda: _requests(lambda: stream_at_worker(stub, target, 1)),
                 "token_gateway_us": lambda: _per_token(lambda: _through_gateway(client, STREAM_TOKENS)),
-                "token_worker_us": lambda: _per_token(lambda: _at_worker(stub, target, STREAM_TOKENS)),
+                "token_worker_us": lambda: _per_token(lambda: stream_at_worker(stub, target, STREAM_TOKENS)),
             }
             for warm_up in ways.values():
                 await warm_up()
@@ -129,14 +129,15 @@ def run(start_cluster: StartCluster, json_path: Path | None = None) -> int:
 async def _run(start_cluster: StartCluster) -> GatewayBenchmark:
     with tempfile.TemporaryDirectory(prefix="kindling-bench-") as name:
         model = Path(name) / "model"
-        await asyncio.to_thread(_make_sample, model)
+        await asyncio.to_thread(make_sample, model)
         async with start_cluster(Path(name) / "cluster") as cluster:
-            await _deploy(cluster.grpc_address, model.as_uri())
+            await deploy_sample(cluster.grpc_address, model.as_uri())
             target = await find_target(cluster.http_url, cluster.grpc_address)
             return await measure(target)
 
 
-def _make_sample(directory: Path) -> None:
+def make_sample(directory: Path) -> None:
+    """Write a tiny model."""
     program = (
         "import sys; from pathlib import Path; from kindling.cli.sample import make_sample; "
         "make_sample(Path(sys.argv[1]), layers=1, hidden_size=64)"
@@ -145,7 +146,8 @@ def _make_sample(directory: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(directory)], check=True, capture_output=True)
 
 
-async def _deploy(grpc_address: str, source_uri: str) -> None:
+async def deploy_sample(grpc_address: str, source_uri: str) -> None:
+    """Deploy it as MODEL, with one instance that is always there."""
     settings = model_pb2.ModelSettings(min_instances=1, max_instances=1, concurrency_target=1024)
     settings.max_queued_requests = 1024
     request = model_pb2.DeployModelRequest(
@@ -160,7 +162,8 @@ async def _through_gateway(client: HttpClient, tokens: int) -> None:
     await client.stream("/v1/completions", _body(tokens))
 
 
-async def _at_worker(stub: "inference_pb2_grpc.InferenceServiceAsyncStub", target: Target, tokens: int) -> None:
+async def stream_at_worker(stub: "inference_pb2_grpc.InferenceServiceAsyncStub", target: Target, tokens: int) -> None:
+    """Stream so many tokens right from the worker."""
     request = inference_pb2.GenerateRequest(
         generation_id=uuid.uuid4().hex,
         instance_id=target.instance_id,

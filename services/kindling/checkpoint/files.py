@@ -55,7 +55,10 @@ def _reading_error(path: Path, error: OSError) -> KindlingError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{path} does not exist. Check the path.", reason="SOURCE_NOT_FOUND", metadata=metadata)
     if isinstance(error, PermissionError):
-        message = f"{path} may not be read by this process's user. Grant read permission, or run as another user."
+        message = (
+            f"{path} may not be read by this process's user, {os.geteuid()}. Grant read permission "
+            "(chmod -R a+rX on the model's directory), or run as another user."
+        )
         return PermissionDeniedError(message, reason="SOURCE_NOT_READABLE", metadata=metadata)
     if isinstance(error, IsADirectoryError | NotADirectoryError) or error.errno in {errno.ELOOP, errno.ENAMETOOLONG}:
         message = f"{path} is not what its name says: {error.strerror}. Check the path."

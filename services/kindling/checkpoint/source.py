@@ -14,7 +14,7 @@ from kindling.checkpoint.layout import MODEL_FILES
 from kindling.checkpoint.model_config import ModelConfig
 from kindling.checkpoint.shard_index import read_index
 from kindling.checkpoint.source_tensor import SourceTensor
-from kindling.platform.errors import InvalidArgumentError, NotFoundError
+from kindling.platform.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 
 _SINGLE: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
@@ -130,12 +130,23 @@ def _pickled(directory: Path, names: set[str], allow_pickle: bool) -> tuple[Sour
             "holds its weights as a torch pickle, which can run code when it is read. Convert it to safetensors, or "
             "allow pickles (--allow-pickle) if you trust its origin",
         )
-    # Only here does packing need torch.
-    from kindling.checkpoint.pickle_source import read_pickles
-
+    try:
+        # Only here does packing need torch, which storage managers' images leave out.
+        from kindling.checkpoint.pickle_source import read_pickles
+    except ModuleNotFoundError as error:
+        raise _no_torch(directory) from error
     shards = sorted(set(read_index(directory, _PICKLE_INDEX).values())) if _PICKLE_INDEX in names else [_PICKLE]
     return read_pickles([contained(directory, shard) for shard in shards])
 
 
 def _refuse(path: Path, reason: str, what: str) -> NoReturn:
     raise InvalidArgumentError(f"{path} {what}.", reason=reason, metadata={"file": str(path)})
+
+
+def _no_torch(directory: Path) -> FailedPreconditionError:
+    return FailedPreconditionError(
+        f"{directory} holds its weights as a torch pickle, and torch, which reads it, is not installed here. Convert "
+        "it to safetensors, or install torch for the storage managers.",
+        reason="PICKLE_NEEDS_TORCH",
+        metadata={"file": str(directory)},
+    )

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -27,6 +28,18 @@ def gateway(
     from kindling.bench.gateway import run
 
     raise typer.Exit(run(_fake_cluster, json))
+
+
+@app.command()
+def trace(
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 10,
+    tokens: Annotated[int, typer.Option(min=100, help="Tokens that a worker streams in a round.")] = 2000,
+) -> None:
+    """Measure what tracing costs a worker per decode step, spans kept and exported."""
+    from kindling.bench.trace import TraceOptions, run
+
+    raise typer.Exit(run(_fake_cluster, TraceOptions(rounds, tokens), json))
 
 
 @app.command()
@@ -144,37 +157,6 @@ def predict(
     run(slow_node, PredictOptions(models=models, rate=rate, duration_seconds=duration, cv=cv, seeds=drawn), json)
 
 
-@app.command()
-def trace(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="How often both workers are started.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="How often both are measured after each start.")] = 20,
-    streams: Annotated[int, typer.Option(min=1, help="Generations at once.")] = 8,
-) -> None:
-    """Measure what tracing costs a worker's decode step: with and without, in turns.
-
-    Starts two clusters of its own that run at once. Takes three to six minutes.
-    """
-    from kindling.bench.trace.command import run
-    from kindling.bench.trace.options import TraceOptions
-
-    run(one_worker, TraceOptions(starts=starts, rounds=rounds, streams=streams), json)
-
-
-def one_worker(data_dir: Path, environment: Mapping[str, str]) -> AbstractAsyncContextManager[LocalCluster]:
-    """A cluster of one worker, which computes with one thread; every service gets these variables."""
-    http_port, grpc_port = free_ports(2)
-    options = ClusterOptions(
-        data_dir=data_dir,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        dram_pool_bytes=512 * 2**20,
-        log_level="WARNING",
-        extra_env=(("KINDLING_WORKER_THREADS", "1"), *environment.items()),
-    )
-    return local_cluster(options)
-
-
 def slow_node(data_dir: Path, node: Node) -> AbstractAsyncContextManager[LocalCluster]:
     """A cluster of one node whose SSD reads no faster than it is told to, and where nothing is prefetched."""
     from kindling.bench.predict.options import CHUNK_BYTES
@@ -215,7 +197,9 @@ def two_workers(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
     return local_cluster(options)
 
 
-def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
+def _fake_cluster(
+    data_dir: Path, env: Mapping[str, str] = MappingProxyType({})
+) -> AbstractAsyncContextManager[LocalCluster]:
     http_port, grpc_port = free_ports(2)
     options = ClusterOptions(
         data_dir=data_dir,
@@ -224,5 +208,6 @@ def _fake_cluster(data_dir: Path) -> AbstractAsyncContextManager[LocalCluster]:
         engine=EngineKind.FAKE,
         dram_pool_bytes=64 * 2**20,
         log_level="WARNING",
+        extra_env=tuple(env.items()),
     )
     return local_cluster(options)

@@ -55,6 +55,9 @@ def deploy(
     concurrency: Annotated[
         int, typer.Option(min=0, help="Generations per instance before another is wanted; 0: the cluster's default.")
     ] = 0,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices of one node that hold the model together, an equal part each.")
+    ] = 1,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read torch pickles too.")] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
@@ -71,6 +74,7 @@ def deploy(
             max_instances=max_instances,
             concurrency_target=concurrency,
             keep_alive=keep_alive_duration,
+            devices=devices,
         ),
     )
     asyncio.run(_deploy(address, request))

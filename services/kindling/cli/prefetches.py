@@ -1,4 +1,4 @@
-"""What `kindling status --prefetch` shows: whether what was brought to DRAM ahead of calls was of use."""
+"""What `kindling status --prefetch` shows: whether what was brought nearer ahead of calls was of use."""
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -9,15 +9,21 @@ from kindling.v1 import cluster_pb2
 
 
 def render_prefetches(seen: cluster_pb2.GetClusterStatusResponse) -> RenderableType:
-    """Return every node's counts to print; a hit is a start that found prefetched chunks."""
-    if not any(node.prefetch.prefetched_bytes for node in seen.nodes):
-        return "[dim]nothing was prefetched yet: it takes a model that is called again and again, from an SSD[/]"
-    shown = table("node", "prefetched", "hits", "misses", "hit rate", "used", "wasted")
-    for node in seen.nodes:
-        counts = node.prefetch
+    """Return every node's counts to print, by the tier that was brought to; a hit is a start that found some of it."""
+    counted = [
+        (node.node_id, tier, counts)
+        for node in seen.nodes
+        for tier, counts in (("DRAM", node.prefetch), ("SSD", node.prefetch_to_ssd))
+        if counts.prefetched_bytes
+    ]
+    if not counted:
+        return "[dim]nothing was prefetched yet: it takes a model that is called again and again[/]"
+    shown = table("node", "to", "prefetched", "hits", "misses", "hit rate", "used", "wasted")
+    for node_id, tier, counts in counted:
         ended = counts.hits + counts.misses
         shown.add_row(
-            escape(node.node_id),
+            escape(node_id),
+            tier,
             format_bytes(counts.prefetched_bytes),
             str(counts.hits),
             str(counts.misses),

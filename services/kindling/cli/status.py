@@ -94,7 +94,8 @@ def _workers(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
     shown = table("worker", "device", "slots", "address", "runs")
     running: dict[str, list[str]] = {}
     for instance in seen.instances:
-        running.setdefault(instance.worker_id, []).append(instance.model)
+        for worker_id in (instance.worker_id, *instance.other_worker_ids):
+            running.setdefault(worker_id, []).append(instance.model)
     for node in seen.nodes:
         for worker in node.workers:
             runs = ", ".join(running.get(worker.worker_id, [])) or "–"
@@ -107,7 +108,7 @@ def _instances(seen: cluster_pb2.GetClusterStatusResponse) -> Table:
     for one in seen.instances:
         shown.add_row(
             escape(one.instance_id),
-            escape(one.worker_id),
+            escape(", ".join((one.worker_id, *one.other_worker_ids))),
             _STATES.get(one.state, "unknown"),
             str(one.generations),
             format_seconds(one.idle_seconds) if one.idle_seconds else "–",

@@ -21,6 +21,7 @@ class ServiceSettings(BaseSettings):
     )
     advertise_host: str = Field(default="", description="host that others dial; by default that of listen_address")
     etcd_endpoints: str = Field(default="127.0.0.1:2379", description="comma-separated host:port of etcd's members")
+    etcd_wait_seconds: float = Field(default=60.0, gt=0.0, description="how long etcd may stay away after the start")
     etcd_prefix: str = Field(default="/kindling/v1/", description="keys of this cluster begin with this")
     etcd_user: str = ""
     etcd_password: str = ""

@@ -5,7 +5,7 @@ import secrets
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import configured_etcd
+from kindling.platform.etcd import reachable_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.rpc.channel import ChannelPool
@@ -38,13 +38,13 @@ async def serve(settings: SchedulerSettings, shutdown: Shutdown, clock: Clock | 
     """Serve until shutdown is requested: as the leader, or as a standby that points at it."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        etcd = await stack.enter_async_context(configured_etcd(settings))
+        etcd = await stack.enter_async_context(reachable_etcd(settings))
         # Not retried by the channel: a worker that is away is noticed at once, and asked again by whoever needs it.
         workers = await stack.enter_async_context(ChannelPool(retry=False))
-        storages = GrpcStorages(await stack.enter_async_context(ChannelPool()))
+        storages = await stack.enter_async_context(ChannelPool())
         server = _server(settings)
         seat = Seat(lambda office: _term(settings, office, workers, storages, clock), clock)
-        _add_servicers(server, seat, storages, settings, workers)
+        _add_servicers(server, seat, settings, workers)
         watch_tenants(lambda: seat.present_term)
         async with server, asyncio.TaskGroup() as tasks:
             election = EtcdElection(
@@ -63,12 +63,14 @@ def _server(settings: SchedulerSettings) -> RpcServer:
     )
 
 
-def _term(settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: Storages, clock: Clock) -> Term:
+def _term(
+    settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: ChannelPool, clock: Clock
+) -> Term:
     policy = Policy(settings.assumptions)
     planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
-    prefetching = _prefetching(settings, planner, storages, clock) if settings.prefetch else None
-    reached = GrpcWorkers(workers, office.revision)
-    return Term(office.store, reached, storages, planner, clock, settings.start_stall_seconds, prefetching)
+    reached, nodes = GrpcWorkers(workers, office.revision), GrpcStorages(storages, office.revision)
+    prefetching = _prefetching(settings, planner, nodes, clock) if settings.prefetch else None
+    return Term(office.store, reached, nodes, planner, clock, settings.start_stall_seconds, prefetching)
 
 
 def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storages, clock: Clock) -> Prefetching:
@@ -78,9 +80,7 @@ def _prefetching(settings: SchedulerSettings, planner: Planner, storages: Storag
     return Prefetching(prefetcher, planner.view, storages, clock)
 
 
-def _add_servicers(
-    server: RpcServer, seat: Seat, storages: GrpcStorages, settings: SchedulerSettings, channels: ChannelPool
-) -> None:
+def _add_servicers(server: RpcServer, seat: Seat, settings: SchedulerSettings, channels: ChannelPool) -> None:
     server.add(
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
         SchedulerServicer(seat),
@@ -88,12 +88,12 @@ def _add_servicers(
     )
     server.add(
         model_pb2_grpc.add_ModelServiceServicer_to_server,
-        ModelServicer(seat, storages, settings.model_defaults),
+        ModelServicer(seat, settings.model_defaults),
         "kindling.v1.ModelService",
     )
     server.add(
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
-        ClusterServicer(seat, storages, settings.status_timeout_seconds, channels),
+        ClusterServicer(seat, settings.status_timeout_seconds, channels),
         "kindling.v1.ClusterService",
     )
     server.add(tenant_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(seat), "kindling.v1.TenantService")

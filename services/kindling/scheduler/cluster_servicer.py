@@ -16,7 +16,7 @@ from kindling.scheduler.migrate_model import Destination, migrate_model
 from kindling.scheduler.migrations import MigrationStatus
 from kindling.scheduler.seat import Seat
 from kindling.scheduler.status import ClusterStatus, InstanceStatus, NodeStatus, WorkerStatus, cluster_status
-from kindling.scheduler.storage_ports import PrefetchCounts, Storages, TierContents
+from kindling.scheduler.storage_ports import PrefetchCounts, TierContents
 from kindling.scheduler.wire import STAGE_TO_WIRE, STATE_TO_WIRE, model_to_wire, tier_to_wire, timestamp
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc
 
@@ -26,9 +26,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """Tells what the cluster does, and moves what runs, while this scheduler leads."""
 
-    def __init__(self, seat: Seat, storages: Storages, timeout_seconds: float, channels: ChannelPool) -> None:
+    def __init__(self, seat: Seat, timeout_seconds: float, channels: ChannelPool) -> None:
         self._seat = seat
-        self._storages = storages
         self._timeout_seconds = timeout_seconds
         self._channels = channels
 
@@ -37,7 +36,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_pb2.GetClusterStatusResponse:
         """Return the cluster as the leader sees it, and what it has learned if that is asked for."""
         term = await self._seat.term()
-        response = _status(await cluster_status(term, self._storages, self._timeout_seconds))
+        response = _status(await cluster_status(term, self._timeout_seconds))
         if (leader := self._seat.leader) is not None:
             response.leader_id, response.leader_address = leader.scheduler_id, leader.address
             response.leader_since.CopyFrom(timestamp(leader.since))
@@ -101,6 +100,7 @@ def _node(status: NodeStatus) -> cluster_pb2.NodeStatus:
         workers=[_worker(worker) for worker in status.workers],
         drained=status.drained,
         prefetch=_prefetch(status.prefetch) if status.prefetch else None,
+        prefetch_to_ssd=_prefetch(status.prefetch_to_ssd) if status.prefetch_to_ssd else None,
     )
 
 
@@ -158,6 +158,7 @@ def _instance(status: InstanceStatus) -> cluster_pb2.InstanceStatus:
         instance_id=instance.instance_id,
         model=instance.model,
         worker_id=instance.worker_id,
+        other_worker_ids=instance.others,
         state=STATE_TO_WIRE[instance.state],
         generations=status.generations,
         estimated_seconds=instance.estimated_seconds,

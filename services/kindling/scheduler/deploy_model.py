@@ -8,7 +8,7 @@ from kindling.platform.errors import UnavailableError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.domain.deployment import check_name, check_settings, check_source
 from kindling.scheduler.domain.values import Checkpoint, Model, ModelSettings, Node
-from kindling.scheduler.storage_ports import ImportOrder, ImportProgress, Storages
+from kindling.scheduler.storage_ports import ImportOrder, ImportProgress
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
@@ -23,9 +23,7 @@ class Deployment:
     settings: ModelSettings
 
 
-async def deploy_model(
-    term: Term, storages: Storages, wanted: Deployment
-) -> AsyncGenerator[ImportProgress | Model, None]:
+async def deploy_model(term: Term, wanted: Deployment) -> AsyncGenerator[ImportProgress | Model, None]:
     """Yield how packing goes, then the model. Deploying the same again changes nothing; what was deployed with the
     same request id before is answered again, whatever has become of it.
 
@@ -39,13 +37,13 @@ async def deploy_model(
     if answer is not None and answer.deployed is not None:
         yield answer.deployed
         return
-    async with term.retirements.importing(), aclosing(_import(term, storages, wanted)) as events:
+    async with term.retirements.importing(), aclosing(_import(term, wanted)) as events:
         async for event in events:
             yield event
 
 
-async def _import(term: Term, storages: Storages, wanted: Deployment) -> AsyncGenerator[ImportProgress | Model, None]:
-    async with aclosing(storages.import_checkpoint(any_node(term), wanted.order)) as events:
+async def _import(term: Term, wanted: Deployment) -> AsyncGenerator[ImportProgress | Model, None]:
+    async with aclosing(term.storages.import_checkpoint(any_node(term), wanted.order)) as events:
         async for event in events:
             if isinstance(event, Checkpoint):
                 yield await _record(term, wanted, event)

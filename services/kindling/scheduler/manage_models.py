@@ -10,7 +10,7 @@ from kindling.platform.logging import get_logger
 from kindling.scheduler.deploy_model import any_node
 from kindling.scheduler.domain.refusals import unknown_model
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Node, Tier
-from kindling.scheduler.storage_ports import FilePart, Storages
+from kindling.scheduler.storage_ports import FilePart
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
@@ -48,7 +48,7 @@ def _runs(term: Term, digest: str) -> bool:
     return any(instance.digest == digest for instance in term.view.instances.values())
 
 
-async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | None) -> Eviction:
+async def evict_model(term: Term, name: str, keep: Tier | None) -> Eviction:
     """Stop a model's instances and drop its chunks above ``keep`` on every node.
 
     Raises MODEL_NOT_FOUND, INVALID_TIER, or FailedPreconditionError MODEL_BUSY if anybody uses or awaits the model.
@@ -61,13 +61,12 @@ async def evict_model(term: Term, storages: Storages, name: str, keep: Tier | No
         term.prefetching.forget(model.checkpoint.digest)
     async with asyncio.TaskGroup() as tasks:
         dropped = [
-            tasks.create_task(_drop(term, storages, node, model.checkpoint.digest, keep))
-            for node in term.view.nodes.values()
+            tasks.create_task(_drop(term, node, model.checkpoint.digest, keep)) for node in term.view.nodes.values()
         ]
     return Eviction(stopped, sum(task.result() for task in dropped))
 
 
-async def _drop(term: Term, storages: Storages, node: Node, digest: str, keep: Tier) -> int:
+async def _drop(term: Term, node: Node, digest: str, keep: Tier) -> int:
     """Drop a checkpoint on a node; returns the bytes dropped.
 
     A worker has let go of the checkpoint by now, but the node may hear of that a moment after we do: it is asked again
@@ -75,7 +74,7 @@ async def _drop(term: Term, storages: Storages, node: Node, digest: str, keep: T
     """
     dropped_bytes = 0
     for pause_seconds in _RELEASE_PAUSES_SECONDS:
-        answer = await storages.evict_checkpoint(node, digest, keep)
+        answer = await term.storages.evict_checkpoint(node, digest, keep)
         dropped_bytes += answer.dropped_bytes
         if not answer.pinned_bytes or _runs(term, digest):
             break
@@ -104,8 +103,8 @@ def _is_in_use(term: Term, instance: Instance) -> bool:
     return instance.state is InstanceState.STARTING or is_migrating or term.view.is_busy(instance)
 
 
-async def read_model_files(term: Term, storages: Storages, model: Model) -> AsyncGenerator[FilePart, None]:
+async def read_model_files(term: Term, model: Model) -> AsyncGenerator[FilePart, None]:
     """Yield a model's small files, piece by piece, from any live node."""
-    async with aclosing(storages.read_files(any_node(term), model.checkpoint.digest)) as parts:
+    async with aclosing(term.storages.read_files(any_node(term), model.checkpoint.digest)) as parts:
         async for part in parts:
             yield part

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from kindling.scheduler.domain.refusals import retold
-from kindling.scheduler.domain.setbacks import device_too_small, not_running, unknown_worker
+from kindling.scheduler.domain.setbacks import device_too_small, not_running, several_devices_stay, unknown_worker
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
 from kindling.scheduler.follow import follow
 from kindling.scheduler.manage_models import find_model
@@ -31,8 +31,8 @@ async def migrate_model(term: Term, name: str, where: Destination) -> AsyncGener
     """Begin the migrations, or join those under way, and yield how they go; they go on if this is closed.
 
     Yields once that there is nothing to do if the model runs where it should. Raises MODEL_NOT_FOUND, WORKER_UNKNOWN,
-    WORKER_UNREACHABLE, DEVICE_TOO_SMALL, NODE_DRAINED, MODEL_NOT_RUNNING, NO_FREE_SLOT, MIGRATION_UNDERWAY, or, when
-    all are over, why the first that failed did.
+    WORKER_UNREACHABLE, DEVICE_TOO_SMALL, NODE_DRAINED, MODEL_NOT_RUNNING, SEVERAL_DEVICES_STAY, NO_FREE_SLOT,
+    NO_FREE_MEMORY, MIGRATION_UNDERWAY, or, when all are over, why the first that failed did.
     """
     await term.hear_workers()
     term.check_leads()
@@ -48,6 +48,8 @@ async def migrate_model(term: Term, name: str, where: Destination) -> AsyncGener
 
 def _begin(term: Term, model: Model, where: Destination) -> list[MigrationUnderWay]:
     target = _worker(term, where.to_worker_id)
+    if model.settings.devices > 1:
+        raise several_devices_stay(model)
     if where.from_worker_id:
         _worker(term, where.from_worker_id)
     if target.worker_id in term.view.sizes.too_small(model.checkpoint.total_bytes):

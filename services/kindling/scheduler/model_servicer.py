@@ -10,7 +10,7 @@ from kindling.scheduler.deploy_model import Deployment, deploy_model
 from kindling.scheduler.domain.values import Model, ModelSettings
 from kindling.scheduler.manage_models import delete_model, evict_model, find_model, read_model_files
 from kindling.scheduler.seat import Seat
-from kindling.scheduler.storage_ports import ImportOrder, Storages
+from kindling.scheduler.storage_ports import ImportOrder
 from kindling.scheduler.verify_model import verify_model
 from kindling.scheduler.verify_wire import event_to_wire
 from kindling.scheduler.wire import model_to_wire, settings_from_wire, tier_from_wire
@@ -22,9 +22,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     """Answers for models while this scheduler leads."""
 
-    def __init__(self, seat: Seat, storages: Storages, defaults: ModelSettings) -> None:
+    def __init__(self, seat: Seat, defaults: ModelSettings) -> None:
         self._seat = seat
-        self._storages = storages
         self._defaults = defaults
 
     async def DeployModel(
@@ -32,7 +31,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.DeployModelResponse]:
         """Stream how packing goes and then the model."""
         term = await self._seat.term()
-        async with aclosing(deploy_model(term, self._storages, self._deployment(request))) as events:
+        async with aclosing(deploy_model(term, self._deployment(request))) as events:
             async for event in events:
                 if isinstance(event, Model):
                     yield model_pb2.DeployModelResponse(deployed=model_to_wire(event))
@@ -63,7 +62,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def EvictModel(self, request: model_pb2.EvictModelRequest, _context: Context) -> model_pb2.EvictModelResponse:
         """Stop a model's idle instances and drop its chunks."""
         term = await self._seat.term()
-        eviction = await evict_model(term, self._storages, request.name, tier_from_wire(request.keep))
+        eviction = await evict_model(term, request.name, tier_from_wire(request.keep))
         return model_pb2.EvictModelResponse(
             stopped_instances=eviction.stopped_instances, dropped_bytes=eviction.dropped_bytes
         )
@@ -73,7 +72,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.VerifyModelResponse]:
         """Stream what checking shows, node by node."""
         term = await self._seat.term()
-        async with aclosing(verify_model(term, self._storages, request.name, repair=request.repair)) as events:
+        async with aclosing(verify_model(term, request.name, repair=request.repair)) as events:
             async for event in events:
                 yield event_to_wire(event)
 
@@ -83,7 +82,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         """Stream a model's small files."""
         term = await self._seat.term()
         model = find_model(term, request.name)
-        async with aclosing(read_model_files(term, self._storages, model)) as parts:
+        async with aclosing(read_model_files(term, model)) as parts:
             async for part in parts:
                 yield model_pb2.ReadModelFilesResponse(
                     checkpoint_digest=model.checkpoint.digest,

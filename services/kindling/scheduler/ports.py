@@ -160,8 +160,11 @@ class Workers(Protocol):
         """Yield what the worker runs, now and at every change."""
         ...
 
-    def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
-        """Start an instance, or join its start; the last item is the report."""
+    def start(
+        self, worker: Worker, instance: Instance, others: Sequence[Worker]
+    ) -> AsyncGenerator[LoadProgress | LoadReport, None]:
+        """Start an instance, or join its start; the last item is the report. ``others`` are those whose devices it
+        takes besides the worker's; the worker has them join."""
         ...
 
     async def stop(self, worker: Worker, instance_id: str) -> None:

@@ -27,11 +27,13 @@ class SchedulerSettings(ServiceSettings):
     max_start_attempts: int = Field(default=3, ge=1, description="workers tried before a start is given up")
     start_stall_seconds: float = Field(default=120.0, gt=0.0, description="longest silence of a start before it fails")
     assumed_init_seconds: float = Field(default=0.5, ge=0.0, description="time to build a model never yet built")
-    prefetch: bool = Field(default=True, description="bring to DRAM what is about to be called")
+    prefetch: bool = Field(default=True, description="bring to SSD and DRAM what is about to be called")
     prefetch_horizon_seconds: float = Field(default=120.0, gt=0.0, description="how far ahead calls are foreseen")
+    prefetch_remote_horizon_seconds: float = Field(default=600.0, gt=0.0, description="the same, for copies to SSDs")
     prefetch_min_probability: float = Field(default=0.2, gt=0.0, le=1.0, description="of a call worth a prefetch")
-    prefetch_bandwidth_share: float = Field(default=0.5, gt=0.0, le=1.0, description="of an SSD's bandwidth")
+    prefetch_bandwidth_share: float = Field(default=0.5, gt=0.0, le=1.0, description="of a link's bandwidth")
     prefetch_dram_share: float = Field(default=0.5, gt=0.0, le=1.0, description="of a node's DRAM, prefetched, unused")
+    prefetch_ssd_share: float = Field(default=0.5, gt=0.0, le=1.0, description="of a node's SSD, prefetched, unused")
     status_timeout_seconds: float = Field(default=1.0, gt=0.0, description="longest wait for a node's status")
 
     @property
@@ -59,9 +61,11 @@ class SchedulerSettings(ServiceSettings):
         """How far ahead prefetching looks, and what it may spend."""
         return PrefetchLimits(
             horizon_seconds=self.prefetch_horizon_seconds,
+            remote_horizon_seconds=self.prefetch_remote_horizon_seconds,
             min_probability=self.prefetch_min_probability,
             bandwidth_share=self.prefetch_bandwidth_share,
             dram_share=self.prefetch_dram_share,
+            ssd_share=self.prefetch_ssd_share,
         )
 
     @property

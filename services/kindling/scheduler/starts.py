@@ -94,7 +94,9 @@ class Starts:
             self._patience.pop(instance.instance_id, None)
 
     async def _events(self, instance: Instance, worker: Worker, patience: asyncio.Timeout) -> LoadReport:
-        async with aclosing(self._workers.start(worker, instance)) as events:
+        known = self._planner.view.workers
+        others = [known[name] for name in instance.others if name in known]  # if one is gone, the instance is stopped
+        async with aclosing(self._workers.start(worker, instance, others)) as events:
             async for event in events:
                 if isinstance(event, LoadReport):
                     return event
@@ -109,7 +111,7 @@ class Starts:
 
     async def _finish(self, instance: Instance, report: LoadReport) -> None:
         """Requests are granted at once; should we die before the record is written, a new leader asks the worker."""
-        ready = self._planner.started(instance.instance_id, report, self._clock.now())
+        ready = self._planner.outcomes.started(instance.instance_id, report, self._clock.now())
         self._changes.note()
         if ready is not None:
             log.info("instance_started", instance=ready.instance_id, seconds=ready.ready_at - ready.started_at)

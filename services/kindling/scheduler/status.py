@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kindling.platform.errors import KindlingError
 from kindling.platform.logging import get_logger
 from kindling.scheduler.domain.values import Instance, Model, Node, ParkedCheckpoint, Tier, TierUse, Worker
-from kindling.scheduler.storage_ports import PrefetchCounts, Storages, StorageStatus, TierContents
+from kindling.scheduler.storage_ports import PrefetchCounts, StorageStatus, TierContents
 from kindling.scheduler.term import Term
 
 log = get_logger(__name__)
@@ -29,6 +29,7 @@ class NodeStatus:
     workers: tuple[WorkerStatus, ...]
     drained: bool = False
     prefetch: PrefetchCounts | None = None
+    prefetch_to_ssd: PrefetchCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,11 @@ class ClusterStatus:
     models: tuple[Model, ...]
 
 
-async def cluster_status(term: Term, storages: Storages, timeout_seconds: float) -> ClusterStatus:
+async def cluster_status(term: Term, timeout_seconds: float) -> ClusterStatus:
     """Ask every node at once; one that does not answer in time is shown by its record."""
     async with asyncio.TaskGroup() as tasks:
         asked = [
-            tasks.create_task(_node_status(term, storages, node, timeout_seconds))
-            for _, node in sorted(term.view.nodes.items())
+            tasks.create_task(_node_status(term, node, timeout_seconds)) for _, node in sorted(term.view.nodes.items())
         ]
     return ClusterStatus(
         nodes=tuple(task.result() for task in asked),
@@ -63,10 +63,10 @@ async def cluster_status(term: Term, storages: Storages, timeout_seconds: float)
     )
 
 
-async def _node_status(term: Term, storages: Storages, node: Node, timeout_seconds: float) -> NodeStatus:
+async def _node_status(term: Term, node: Node, timeout_seconds: float) -> NodeStatus:
     try:
         async with asyncio.timeout(timeout_seconds):
-            told = await storages.status(node)
+            told = await term.storages.status(node)
     except (KindlingError, TimeoutError) as error:
         log.warning("node_status_missing", node=node.node_id, error=str(error))
         told = StorageStatus(tuple(TierContents(use) for use in node.tiers))
@@ -76,7 +76,8 @@ async def _node_status(term: Term, storages: Storages, node: Node, timeout_secon
         if worker.node_id == node.node_id
     )
     drained = node.node_id in term.view.drained
-    return NodeStatus(node, (*_parked_tier(term, workers), *told.tiers), workers, drained, told.prefetch)
+    tiers = (*_parked_tier(term, workers), *told.tiers)
+    return NodeStatus(node, tiers, workers, drained, told.prefetch, told.prefetch_to_ssd)
 
 
 def _parked_tier(term: Term, workers: tuple[WorkerStatus, ...]) -> tuple[TierContents, ...]:

@@ -48,10 +48,11 @@ class PrefetchCounts:
 
 @dataclass(frozen=True, slots=True)
 class StorageStatus:
-    """A node's tiers, fastest first; no counts if it did not say."""
+    """A node's tiers, fastest first, and what became of what was prefetched to DRAM and to the SSD, if it said."""
 
     tiers: tuple[TierContents, ...]
     prefetch: PrefetchCounts | None = None
+    prefetch_to_ssd: PrefetchCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Storages(Protocol):
         ...
 
     async def prefetch(self, node: Node, promotion: Promotion) -> bool:
-        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        """Bring the head of a checkpoint to DRAM, or a copy to the SSD; returns whether all of it is there."""
         ...
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:

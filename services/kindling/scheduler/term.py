@@ -22,6 +22,7 @@ from kindling.scheduler.domain.values import (
     Worker,
     WorkerReport,
 )
+from kindling.scheduler.introductions import Introductions
 from kindling.scheduler.migrations import Migrations, MigrationUnderWay
 from kindling.scheduler.mutations import Mutations
 from kindling.scheduler.ports import NodeGone, Records, ResidencyGone, Store, TopologyChange, WorkerGone, Workers
@@ -54,6 +55,7 @@ class Term:
         prefetching: Prefetching | None = None,
     ) -> None:
         self.store = store
+        self.storages = storages
         self.planner = planner
         self.view = planner.view
         self.clock = clock
@@ -71,6 +73,7 @@ class Term:
         )
         self.retirements = Retirements(store, storages, self.view, clock, self.changes)
         self.mutations = Mutations(store, planner, self.retirements, self.tasks, clock, self.changes, self.check_leads)
+        self._introductions = Introductions(storages)
         self._roll_call = RollCall(workers, planner, clock, self.changes, self._hear, self._lose)
 
     async def run(self) -> None:
@@ -121,6 +124,8 @@ class Term:
             self.tasks.create_task(self._plan_forever())
             if self.prefetching is not None:
                 self.tasks.create_task(self.prefetching.run())
+        for node in records.nodes:
+            self._introduce(node)
         for worker in records.workers:
             self._call(worker)
 
@@ -129,8 +134,10 @@ class Term:
         self.view.quotas.become(records.quotas)
         self.view.models.become((model.name, model) for model in records.models)
         for instance in records.instances:
-            self.view.put_instance(replace(instance, started_at=now), now)
-            self.view.disconnect(instance.worker_id, now)
+            device_bytes = instance.device_bytes or self._device_bytes(instance)
+            self.view.put_instance(replace(instance, started_at=now, device_bytes=device_bytes), now)
+            for worker_id in instance.worker_ids:
+                self.view.disconnect(worker_id, now)
         self.view.drained.become(drain.node_id for drain in records.drains)
         for migration in records.migrations:
             self._restore_migration(migration)
@@ -138,6 +145,11 @@ class Term:
             self.mutations.retire(retirement)
         self.mutations.answers.restore(records.answers)
         log.info("view_restored", models=len(records.models), instances=len(records.instances))
+
+    def _device_bytes(self, instance: Instance) -> int:
+        """What an instance takes whose record, of an earlier release, does not say so; 0 if nobody knows any more."""
+        model = self.view.models.get(instance.model)
+        return model.device_bytes if model is not None and model.checkpoint.digest == instance.digest else 0
 
     def _restore_migration(self, migration: Migration) -> None:
         """Carry a migration on whose instances are both there; otherwise its source serves, or is being stopped."""
@@ -154,6 +166,7 @@ class Term:
         view = self.view
         if isinstance(change, Node):
             view.nodes[change.node_id] = change
+            self._introduce(change)
         elif isinstance(change, Worker):
             view.workers[change.worker_id] = change
             self._call(change)
@@ -170,6 +183,10 @@ class Term:
         else:
             self.view.workers.pop(change.worker_id, None)
 
+    def _introduce(self, node: Node) -> None:
+        if not self._introductions.is_known(node):
+            self.tasks.create_task(self._introductions.introduce(node))
+
     # Workers
 
     def _call(self, worker: Worker) -> None:
@@ -185,13 +202,14 @@ class Term:
             if instance.is_loading:
                 self.desk.refuse(self.planner.start_failed(instance.instance_id, load_broken(instance), now))
             self._forget(instance)
-        for instance in self.planner.loaded(worker.worker_id, now):
+        for instance in self.planner.outcomes.loaded(worker.worker_id, now):
             self.tasks.create_task(self._starts.finish_load(instance))
         for instance_id in strangers:
             if instance_id not in self._stops.active:
                 self.tasks.create_task(self._stops.stop_stranger(instance_id, worker))
         for instance in self.view.instances_on(worker.worker_id):
-            self._resume(instance, worker)
+            if instance.worker_id == worker.worker_id:
+                self._resume(instance, worker)
 
     def _resume(self, instance: Instance, worker: Worker) -> None:
         name = instance.instance_id
@@ -204,16 +222,26 @@ class Term:
             self.tasks.create_task(self._stops.resume(instance, worker))
 
     def _lose(self, worker_id: str) -> None:
-        """A worker is gone, with all that ran in it."""
+        """A worker is gone, with all that ran in it; what another speaks for is stopped there, and then all is free."""
         log.warning("worker_lost", worker=worker_id)
         for instance in self.view.instances_on(worker_id):
-            self._starts.abandon(instance.instance_id)
-            self._forget(instance)
+            if instance.worker_id == worker_id:
+                self._starts.abandon(instance.instance_id)
+                self._forget(instance)
+            elif instance.state is not InstanceState.STOPPING:
+                self.begin_stop(self.planner.stop(instance.instance_id, f"{worker_id} was lost", self.clock.now()))
         self.changes.note()
 
     def _forget(self, instance: Instance) -> None:
         self.view.remove_instance(instance.instance_id)
         self.tasks.create_task(self.store.forget_instances([instance.instance_id]))
+        self._end_parts(instance)
+
+    def _end_parts(self, instance: Instance) -> None:
+        """Whoever has a part of an instance that is given up gives it back."""
+        for worker_id in instance.others:
+            if instance.instance_id in self.view.link(worker_id).running:
+                self.tasks.create_task(self._stops.stop_stranger(instance.instance_id, self.worker(worker_id)))
 
     # Plans
 

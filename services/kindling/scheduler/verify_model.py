@@ -16,7 +16,7 @@ from kindling.scheduler.term import Term
 VerifyEvent = VerifyProgress | NodeVerified | ModelVerified
 
 
-async def verify_model(term: Term, storages: Storages, name: str, *, repair: bool) -> AsyncGenerator[VerifyEvent, None]:
+async def verify_model(term: Term, name: str, *, repair: bool) -> AsyncGenerator[VerifyEvent, None]:
     """Yield how the nodes come on, what each found and, last, whether all is well. One node reads the remote store too.
 
     ``name`` is a model's, or a checkpoint's digest. Raises MODEL_NOT_FOUND, or UnavailableError without any node.
@@ -27,7 +27,7 @@ async def verify_model(term: Term, storages: Storages, name: str, *, repair: boo
     intact, waiting = True, len(nodes)
     async with asyncio.TaskGroup() as tasks:
         asked = [
-            tasks.create_task(_ask(storages, node, VerifyOrder(digest, repair, node == reader), events))
+            tasks.create_task(_ask(term.storages, node, VerifyOrder(digest, repair, node == reader), events))
             for node in nodes
         ]
         try:

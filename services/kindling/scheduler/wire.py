@@ -117,6 +117,7 @@ def settings_from_wire(message: model_pb2.ModelSettings, defaults: ModelSettings
         max_queue_wait_seconds=duration_seconds(message.max_queue_wait)
         if message.HasField("max_queue_wait")
         else defaults.max_queue_wait_seconds,
+        devices=message.devices or defaults.devices,
     )
 
 
@@ -129,6 +130,7 @@ def settings_to_wire(settings: ModelSettings) -> model_pb2.ModelSettings:
         keep_alive=duration(settings.keep_alive_seconds),
         max_queued_requests=settings.max_queued_requests,
         max_queue_wait=duration(settings.max_queue_wait_seconds),
+        devices=settings.devices,
     )
 
 

@@ -60,6 +60,7 @@ class Run:
     migrations: int
     preemptions: int
     prefetched: PrefetchTally
+    copied: PrefetchTally
 
 
 def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
@@ -85,6 +86,7 @@ def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
         cluster.migrations,
         cluster.preemptions,
         cluster.prefetched,
+        cluster.copied,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from kindling.scheduler.domain.promotions import GiveWay
+
 HEAD_SHARE: Final = 0.25
 """The part of a checkpoint that gives way last, as in the storage manager's chunk pool."""
 
@@ -67,17 +69,18 @@ class LruTier:
             self._reserved[digest] = self._room(digest, total_bytes)
             self.used_bytes += self._reserved[digest]
 
-    def room_bytes(self, digest: str, give_way: Sequence[str]) -> int:
+    def room_bytes(self, digest: str, give_way: Sequence[GiveWay]) -> int:
         """How much more of a checkpoint could be held if what is in ``give_way`` did so."""
-        others = self._giving_way(digest, give_way)
-        return self._capacity_bytes - self.used_bytes + sum(map(self.held_bytes, others))
+        kept = {one.digest: one.keep_bytes for one in sorted(self._giving_way(digest, give_way), key=_least_last)}
+        could_go = (max(0, self.held_bytes(name) - keep_bytes) for name, keep_bytes in kept.items())
+        return self._capacity_bytes - self.used_bytes + sum(could_go)
 
-    def put_head(self, digest: str, total_bytes: int, head_bytes: int, give_way: Sequence[str]) -> None:
+    def put_head(self, digest: str, total_bytes: int, head_bytes: int, give_way: Sequence[GiveWay]) -> None:
         """Hold the head of a checkpoint, as much of it as fits without others than those in ``give_way``, the first of
         which gives way first; it is the last to give way itself."""
         missing_bytes = head_bytes - self.held_bytes(digest)
         others = self._giving_way(digest, give_way)
-        free_bytes = self._cut(others, 0.0, missing_bytes, self._capacity_bytes - self.used_bytes)
+        free_bytes = self._cut(others, missing_bytes, self._capacity_bytes - self.used_bytes)
         if free_bytes < missing_bytes and self._chunk_bytes:
             free_bytes = free_bytes // self._chunk_bytes * self._chunk_bytes
         if (room_bytes := min(missing_bytes, free_bytes)) > 0:
@@ -88,7 +91,7 @@ class LruTier:
     def cut(self, digest: str, size_bytes: int) -> None:
         """Drop so much from a checkpoint's tail, in chunks, if any of it is held and it is not pinned."""
         if digest in self._occupants and not self._pins[digest]:
-            self._cut([digest], 0.0, size_bytes, 0)
+            self._cut([GiveWay(digest)], size_bytes, 0)
 
     def drop(self, digest: str) -> None:
         """Hold nothing of a checkpoint."""
@@ -116,8 +119,10 @@ class LruTier:
             return room_bytes // self._chunk_bytes * self._chunk_bytes if self._chunk_bytes else 0
         return room_bytes
 
-    def _giving_way(self, digest: str, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self._occupants and name != digest and not self._pins[name]]
+    def _giving_way(self, digest: str, ones: Sequence[GiveWay]) -> list[GiveWay]:
+        return [
+            one for one in ones if one.digest in self._occupants and one.digest != digest and not self._pins[one.digest]
+        ]
 
     def _make_room(self, digest: str, size_bytes: int) -> int:
         """Drop as little as it takes, nothing if checkpoints give way whole and that does not help; returns the room,
@@ -126,10 +131,10 @@ class LruTier:
         self._take_back(digest, size_bytes - free_bytes)
         others = self._others(digest)
         if self._chunk_bytes:
-            free_bytes = self._cut(others, HEAD_SHARE, size_bytes, free_bytes)
+            free_bytes = self._cut([GiveWay(name, self._head_bytes(name)) for name in others], size_bytes, free_bytes)
         elif free_bytes + sum(map(self.held_bytes, others)) < size_bytes:
             return max(0, free_bytes)
-        return min(size_bytes, self._cut(others, 0.0, size_bytes, free_bytes))
+        return min(size_bytes, self._cut(list(map(GiveWay, others)), size_bytes, free_bytes))
 
     def _others(self, digest: str) -> list[str]:
         """The checkpoints that may give way to one, in order."""
@@ -146,24 +151,30 @@ class LruTier:
             self._occupants.move_to_end(name)
             self.on_lost(name)
 
-    def _cut(self, digests: list[str], keep_share: float, size_bytes: int, free_bytes: int) -> int:
-        """Drop from each in turn what is beyond a share of it until so much is free; returns what is."""
-        for digest in digests:
+    def _cut(self, ones: list[GiveWay], size_bytes: int, free_bytes: int) -> int:
+        """Drop from each in turn what it need not keep until so much is free; returns what is."""
+        for one in ones:
             if free_bytes >= size_bytes:
                 break
-            held_bytes = self.held_bytes(digest)
-            kept_bytes = min(held_bytes, self._kept_bytes(digest, keep_share, size_bytes - free_bytes))
-            self._resize(digest, kept_bytes)
+            held_bytes = self.held_bytes(one.digest)
+            kept_bytes = min(held_bytes, self._kept_bytes(one, size_bytes - free_bytes))
+            if held_bytes:
+                self._resize(one.digest, kept_bytes)
             free_bytes += held_bytes - kept_bytes
         return free_bytes
 
-    def _kept_bytes(self, digest: str, keep_share: float, wanted_bytes: int) -> int:
-        if not self._chunk_bytes or digest not in self._occupants:
-            return 0
-        one = self._occupants[digest]
-        head_chunks = math.ceil(one.total_bytes * keep_share / self._chunk_bytes)
-        left_chunks = (one.held_bytes - wanted_bytes) // self._chunk_bytes
-        return max(head_chunks, left_chunks, 0) * self._chunk_bytes
+    def _kept_bytes(self, one: GiveWay, wanted_bytes: int) -> int:
+        """What stays of what is held: without chunks, all or nothing, as all but the head may go or not."""
+        held_bytes = self.held_bytes(one.digest)
+        if not self._chunk_bytes:
+            return held_bytes if one.keep_bytes > self._head_bytes(one.digest) else 0
+        kept_chunks = math.ceil(one.keep_bytes / self._chunk_bytes)
+        left_chunks = (held_bytes - wanted_bytes) // self._chunk_bytes
+        return max(kept_chunks, left_chunks, 0) * self._chunk_bytes
+
+    def _head_bytes(self, digest: str) -> int:
+        one = self._occupants.get(digest)
+        return math.ceil(one.total_bytes * HEAD_SHARE) if one else 0
 
     def _resize(self, digest: str, held_bytes: int) -> None:
         one = self._occupants[digest]
@@ -176,3 +187,7 @@ class LruTier:
             self._parked.pop(digest, None)
         if held_bytes < was_bytes:
             self.on_lost(digest)
+
+
+def _least_last(one: GiveWay) -> int:
+    return -one.keep_bytes

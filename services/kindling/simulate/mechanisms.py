@@ -11,7 +11,9 @@ class Mechanism(enum.StrEnum):
     PROGRESSIVE_START = "progressive-start"  # generations begin once the model is built, layers wait for their weights
     PARTIAL_RESIDENCY = "partial-residency"  # DRAM drops chunks from the tails of checkpoints, not whole ones
     PARKING = "parking"  # the weights of what has stopped stay in the device's memory until that is needed
-    PREFETCH = "prefetch"  # heads of what is likely to be called soon are brought from SSD to DRAM while nothing loads
+    PREFETCH = (
+        "prefetch"  # what is likely to be called soon is brought to SSD, and its head to DRAM, while nothing loads
+    )
 
 
 ALL_MECHANISMS: Final = frozenset(Mechanism)

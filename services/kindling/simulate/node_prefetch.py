@@ -84,10 +84,11 @@ class NodePrefetch:
 
     def _allowed_bytes(self, promotion: Promotion, wanted_bytes: int) -> int:
         """How many more may wait for a use, once others of that kind have given way."""
-        for digest in promotion.give_way:
+        for one in promotion.give_way:
             excess_bytes = self._all_unused_bytes() + wanted_bytes - promotion.unused_limit_bytes
-            if excess_bytes > 0:
-                self._dram.cut(digest, min(excess_bytes, self._unused_bytes(digest)))
+            spare_bytes = self._dram.held_bytes(one.digest) - one.keep_bytes
+            if excess_bytes > 0 and spare_bytes > 0:
+                self._dram.cut(one.digest, min(excess_bytes, spare_bytes, self._unused_bytes(one.digest)))
         left_bytes = max(0, promotion.unused_limit_bytes - self._all_unused_bytes())
         return wanted_bytes if left_bytes >= wanted_bytes else left_bytes // CHUNK_BYTES * CHUNK_BYTES
 

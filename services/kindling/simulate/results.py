@@ -37,6 +37,9 @@ class Cell:
     prefetched_bytes: float
     prefetch_hits: float
     prefetch_wasted_bytes: float
+    copied_bytes: float
+    copy_hits: float
+    copy_wasted_bytes: float
     requests: float
     quantile_seconds: tuple[float, ...]
 
@@ -68,6 +71,9 @@ def cell(variant: Variant, workload: str, model: str, runs: Sequence[Run]) -> Ce
         prefetched_bytes=fmean(run.prefetched.prefetched_bytes for run in runs),
         prefetch_hits=fmean(run.prefetched.hits for run in runs),
         prefetch_wasted_bytes=fmean(run.prefetched.wasted_bytes for run in runs),
+        copied_bytes=fmean(run.copied.prefetched_bytes for run in runs),
+        copy_hits=fmean(run.copied.hits for run in runs),
+        copy_wasted_bytes=fmean(run.copied.wasted_bytes for run in runs),
         requests=fmean(len(run.served) for run in runs),
         quantile_seconds=tuple(quantiles),
     )

@@ -1,7 +1,7 @@
 """The simulated cluster that every strategy runs: devices that load models and serve generations."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -87,21 +87,25 @@ class SimulatedCluster:
         return self.nodes[worker_id.rpartition("/")[0]]
 
     def prefetch(self, promotion: Promotion, ended: PrefetchEnded) -> None:
-        """Have a node bring the head of a checkpoint to DRAM; ``ended`` is called at once where that cannot be now."""
+        """Have a node bring the head of a checkpoint to DRAM, or a copy to its SSD; ``ended`` is called at once where
+        that cannot be now."""
         node = self.nodes[promotion.node_id]
         if node.can_prefetch(promotion):
             checkpoint = next(one for one in self.checkpoints.values() if one.digest == promotion.digest)
-            node.prefetch.begin(promotion, checkpoint, ended)
+            to = node.copies if promotion.to is Tier.SSD else node.prefetch
+            to.begin(promotion, checkpoint, ended)
         else:
             ended(False)
 
     @property
     def prefetched(self) -> PrefetchTally:
-        """What all nodes have brought ahead of calls."""
-        tally = PrefetchTally()
-        for node in self.nodes.values():
-            tally.add(node.prefetch.tally)
-        return tally
+        """What all nodes have brought to DRAM ahead of calls."""
+        return _sum(node.prefetch.tally for node in self.nodes.values())
+
+    @property
+    def copied(self) -> PrefetchTally:
+        """What all nodes have copied to their SSDs ahead of calls."""
+        return _sum(node.copies.tally for node in self.nodes.values())
 
     # Instances
 
@@ -265,11 +269,8 @@ class SimulatedCluster:
 
     def _leave(self, running: Running) -> None:
         instance = self._instances[running.instance_id]
-        if running.ends_at is None:
-            instance.waiting.remove(running)
-        else:
-            instance.batch.running.remove(running)
-            self._set_pace(instance)
+        (instance.waiting if running.ends_at is None else instance.batch.running).remove(running)
+        self._set_pace(instance)
 
     def _await_end(self, running: Running) -> None:
         ends_at = running.ends_at
@@ -295,6 +296,13 @@ class SimulatedCluster:
         for node in self.nodes.values():
             for checkpoint in self.checkpoints.values():
                 node.ssd.put(checkpoint.digest, checkpoint.total_bytes)
+
+
+def _sum(tallies: Iterable[PrefetchTally]) -> PrefetchTally:
+    total = PrefetchTally()
+    for tally in tallies:
+        total.add(tally)
+    return total
 
 
 def _parked(checkpoint: Checkpoint, seconds: float) -> LoadReport:

@@ -8,6 +8,7 @@ from kindling.scheduler.domain.values import Checkpoint, LoadReport, Tier, TierT
 from kindling.simulate.events import Events
 from kindling.simulate.lru_tier import LruTier
 from kindling.simulate.mechanisms import CHUNK_BYTES
+from kindling.simulate.node_copies import NodeCopies
 from kindling.simulate.node_prefetch import NodePrefetch
 from kindling.simulate.node_profiles import NodeProfile
 
@@ -42,6 +43,7 @@ class SimulatedNode:
         self.dram = LruTier(profile.dram_pool_bytes, chunk_bytes)
         self.ssd = LruTier(profile.ssd_bytes)
         self.prefetch = NodePrefetch(self.dram, events)
+        self.copies = NodeCopies(self.ssd, events)
         self._events = events
         self._copies = not profile.computes_on_pool
         self._fetches: dict[str, _Fetch] = {}
@@ -61,7 +63,9 @@ class SimulatedNode:
         self.dram.pin(checkpoint.digest)
         if checkpoint.digest not in self.dram:
             self.prefetch.cut()
+            self.copies.cut()
         self.prefetch.note_use(checkpoint.digest)
+        self.copies.note_use(checkpoint.digest)
         began, source = self._events.now, self.source_of(checkpoint.digest)
         fetch = None if source is Tier.DRAM else self._fetch(checkpoint, source)
         copy_seconds = self._copy_seconds(checkpoint.total_bytes)
@@ -93,7 +97,10 @@ class SimulatedNode:
             self.dram.park(digest)
 
     def can_prefetch(self, promotion: Promotion) -> bool:
-        """Whether nothing is fetched, the SSD has all of the checkpoint, and DRAM has room for a chunk of it."""
+        """Whether nothing is fetched, the SSD has all of the checkpoint, and DRAM has room for a chunk of it; or that
+        has room for a copy."""
+        if promotion.to is Tier.SSD:
+            return not self._fetches and self.copies.can_begin(promotion)
         room_bytes = self.dram.room_bytes(promotion.digest, promotion.give_way)
         return not self._fetches and promotion.digest in self.ssd and room_bytes >= CHUNK_BYTES
 

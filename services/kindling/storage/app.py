@@ -6,14 +6,16 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from kindling.platform.clock import Clock, SystemClock
-from kindling.platform.etcd import configured_etcd
+from kindling.platform.etcd import reachable_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown
 from kindling.platform.registration import registered
 from kindling.platform.rpc.server import RpcServer
 from kindling.storage.adapters.bucket import Bucket, BucketAccess
+from kindling.storage.adapters.cache_format import require_format
 from kindling.storage.adapters.direct_gets import DirectGets
 from kindling.storage.adapters.etcd_registry import EtcdRegistry
+from kindling.storage.adapters.free_memory import free_memory, require_pool_memory
 from kindling.storage.adapters.hand_over_server import HandOverServer
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.io_executor import IoExecutor
@@ -38,6 +40,7 @@ from kindling.storage.measure_links import MeasureLinks
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.ports import LinkProbe, RemoteStore, SourceStore
 from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint
+from kindling.storage.prefetch_copy import PrefetchCopy
 from kindling.storage.prefetch_metrics import watch_prefetches
 from kindling.storage.publisher import Publisher
 from kindling.storage.read_files import ReadFiles
@@ -77,7 +80,7 @@ class StorageNode:
 async def serve(settings: StorageSettings, shutdown: Shutdown) -> None:
     """Run the storage manager until shutdown is asked for: then the registry is left first, then leases end."""
     raise_open_file_limit()
-    async with configured_etcd(settings) as etcd, running(settings) as node:
+    async with reachable_etcd(settings) as etcd, running(settings) as node:
         key, value = node.registry.node_record(node.server.address)
         async with registered(etcd, key, value, settings.lease_ttl_seconds) as registration:
             node.registry.attach(registration)
@@ -122,6 +125,7 @@ async def running(settings: StorageSettings, clock: Clock | None = None) -> Asyn
 def build_tiers(settings: StorageSettings, resources: ExitStack) -> Tiers:
     """The tiers on this machine's memory and disks; what they hold is given back with ``resources``."""
     resources.enter_context(sole_use(settings.cache_dir))
+    require_format(settings.cache_dir)
     io = resources.enter_context(IoExecutor(settings.read_threads, "chunk-io"))
     sums = resources.enter_context(IoExecutor(_CHECKSUM_THREADS, "checksum"))
     packer = resources.enter_context(IoExecutor(1, "packer"))
@@ -165,6 +169,8 @@ def _pool_memory(settings: StorageSettings, resources: ExitStack) -> MemfdPool:
     resources.callback(huge_pages.give_back)
     count = settings.pool_bytes // settings.chunk_bytes
     usable = huge_pages if settings.uses_huge_pages else None
+    if settings.touch_pool:
+        require_pool_memory(settings.pool_bytes, usable.free_bytes() if usable else 0, free_memory())
     return resources.enter_context(MemfdPool(count, settings.chunk_bytes, usable, touch=settings.touch_pool))
 
 
@@ -205,8 +211,9 @@ def _build_node(
         status=GetStatus(settings.node_id, tiers, opens),
         verifies=VerifyCheckpoint(tiers, opens, publisher),
         prefetches=PrefetchCheckpoint(tiers, opens, publisher, clock),
+        copies=PrefetchCopy(tiers, opens, publisher, clock),
     )
-    watch_prefetches(tiers.pool.tally)
+    watch_prefetches({Tier.DRAM: tiers.pool.tally, Tier.SSD: tiers.ledger.tally})
     watch_tiers(tiers.snapshots)
     measures = MeasureLinks(tiers, opens, publisher, probe, clock, settings.read_threads) if probe else None
     look_after = LookAfter(tiers, publisher, use_cases.verifies, measures, verify_found=settings.verify_at_start)

@@ -54,7 +54,8 @@ class OpenCheckpoint:
         self._load_turn = asyncio.Lock()
         self._closing_reason = ""
         self.locks = KeyedLock()
-        self.prefetches = PrefetchTurn()
+        self.prefetches = PrefetchTurn()  # to DRAM
+        self.copies = PrefetchTurn()  # to the SSD
 
     @asynccontextmanager
     async def open(self, digest: str, holder: str) -> AsyncIterator[Lease]:
@@ -128,12 +129,14 @@ class OpenCheckpoint:
     async def _begin(self, digest: str) -> Holding:
         """Make a holding, and begin its load if there is anything to load; a prefetch gives way to that."""
         self.prefetches.begin_load()
+        self.copies.begin_load()
         try:
             if not self._tiers.pool.holds_all(digest):
+                self.copies.cut()  # it has nothing that a load waits for
                 await self.prefetches.clear()
             holding = await self._prepare.prepare(digest)
         except BaseException:
-            self.prefetches.end_load()
+            self._end_load_turn()
             raise
         self._current[digest] = holding
         self._holdings.append(holding)
@@ -253,7 +256,11 @@ class OpenCheckpoint:
 
     def _note_load_ended(self, holding: Holding) -> None:
         holding.load_ended.set()
+        self._end_load_turn()
+
+    def _end_load_turn(self) -> None:
         self.prefetches.end_load()
+        self.copies.end_load()
 
     async def _part_with_copy(self, holding: Holding, copy: SsdCopy) -> None:
         """What was written before a load was cut short stays for the next one, until the room is needed."""

@@ -1,12 +1,13 @@
 """Brings the head of a checkpoint from the SSD to DRAM before anybody asks for it, and gives way to whoever does."""
 
-import enum
 from dataclasses import dataclass
 
 from kindling.platform.clock import Clock
 from kindling.platform.errors import DataLossError
 from kindling.platform.logging import get_logger
 from kindling.storage.catalog import KnownCheckpoint
+from kindling.storage.domain.give_way import GiveWay
+from kindling.storage.domain.prefetched import Prefetched, PrefetchOutcome
 from kindling.storage.domain.rate_limit import RateLimit
 from kindling.storage.domain.tier import Tier
 from kindling.storage.open_checkpoint import OpenCheckpoint
@@ -26,24 +27,7 @@ class PrefetchOrder:
     head_bytes: int
     bytes_per_second: float = 0.0
     unused_limit_bytes: int = 0
-    give_way: tuple[str, ...] = ()
-
-
-class PrefetchOutcome(enum.Enum):
-    """How a prefetch ended."""
-
-    DONE = "done"
-    YIELDED = "yielded"
-    NO_ROOM = "no room"
-    NO_COPY = "no copy"
-
-
-@dataclass(slots=True)
-class Prefetched:
-    """How a prefetch ended, and how many bytes it brought."""
-
-    outcome: PrefetchOutcome = PrefetchOutcome.YIELDED
-    size_bytes: int = 0
+    give_way: tuple[GiveWay, ...] = ()
 
 
 class PrefetchCheckpoint:

@@ -22,10 +22,15 @@ class PrefetchTurn:
         """One load less."""
         self._loads -= 1
 
-    async def clear(self) -> None:
-        """Cut short what runs; returns when it has let go of its memory, once the chunk in flight is there."""
+    def cut(self) -> None:
+        """Cut short what runs; it lets go of what it has when it gets round to it."""
         if self._running is not None:
             self._running.cancel()
+
+    async def clear(self) -> None:
+        """Cut short what runs; returns when it has let go of its memory, once the chunk in flight is there."""
+        self.cut()
+        if self._running is not None:
             await asyncio.wait([self._running])
 
     async def run(self, work: Coroutine[None, None, None]) -> bool:

@@ -31,6 +31,7 @@ class PrepareHolding:
         known = await self._tiers.catalog.get(digest)
         self._tiers.pool.pin(digest, known.lengths)
         self._tiers.pool.note_use(digest)
+        self._tiers.ledger.note_use(digest)
         try:
             return await self._prepare(known)
         except BaseException:

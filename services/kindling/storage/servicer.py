@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import grpc
 from kindling.checkpoint.layout import directory_name
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.errors import InvalidArgumentError
+from kindling.platform.known_leader import KnownLeader
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
+from kindling.storage.domain.give_way import GiveWay
+from kindling.storage.domain.prefetched import Prefetched
 from kindling.storage.domain.tier import Tier
 from kindling.storage.domain.verdict import Verdict
 from kindling.storage.evict_checkpoint import EvictCheckpoint
@@ -20,6 +24,7 @@ from kindling.storage.holding import Lease, LeaseEvent, Loaded
 from kindling.storage.import_checkpoint import ImportCheckpoint, ImportProgress
 from kindling.storage.open_checkpoint import OpenCheckpoint
 from kindling.storage.prefetch_checkpoint import PrefetchCheckpoint, PrefetchOrder
+from kindling.storage.prefetch_copy import CopyOrder, PrefetchCopy
 from kindling.storage.read_files import ReadFiles
 from kindling.storage.status import GetStatus
 from kindling.storage.verify_checkpoint import VerifyCheckpoint, VerifyOrder, VerifyProgress
@@ -39,6 +44,7 @@ class UseCases:
     status: GetStatus
     verifies: VerifyCheckpoint
     prefetches: PrefetchCheckpoint
+    copies: PrefetchCopy
 
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
@@ -47,11 +53,13 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     def __init__(self, use_cases: UseCases, socket_path: Path) -> None:
         self._use_cases = use_cases
         self._socket_path = socket_path
+        self._leader = KnownLeader()
 
     async def ImportCheckpoint(
         self, request: storage_pb2.ImportCheckpointRequest, _context: Context
     ) -> AsyncIterator[storage_pb2.ImportCheckpointResponse]:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         events = self._use_cases.imports.run(request.request_id, request.source_uri, allow_pickle=request.allow_pickle)
         async with aclosing(events):
             async for event in events:
@@ -79,23 +87,26 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.PrefetchCheckpointRequest, _context: Context
     ) -> storage_pb2.PrefetchCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
-        order = PrefetchOrder(
-            request.digest,
-            request.head_bytes,
-            request.bytes_per_second,
-            request.unused_limit_bytes,
-            tuple(request.give_way_digests),
-        )
-        prefetched = await self._use_cases.prefetches.prefetch(order)
+        prefetched = await self._prefetch(request)
         return storage_pb2.PrefetchCheckpointResponse(
             outcome=wire.OUTCOME_TO_WIRE[prefetched.outcome], prefetched_bytes=prefetched.size_bytes
         )
+
+    async def _prefetch(self, request: storage_pb2.PrefetchCheckpointRequest) -> Prefetched:
+        digest, speed, limit_bytes = request.digest, request.bytes_per_second, request.unused_limit_bytes
+        if request.to == checkpoint_pb2.TIER_SSD:
+            copying = CopyOrder(digest, speed, limit_bytes, tuple(request.give_way_digests))
+            return await self._use_cases.copies.prefetch(copying)
+        order = PrefetchOrder(digest, request.head_bytes, speed, limit_bytes, _giving_way(request))
+        return await self._use_cases.prefetches.prefetch(order)
 
     async def EvictCheckpoint(
         self, request: storage_pb2.EvictCheckpointRequest, _context: Context
     ) -> storage_pb2.EvictCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         evicted = await self._use_cases.evicts.evict(request.digest, _kept_tier(request.keep))
         return storage_pb2.EvictCheckpointResponse(
@@ -106,6 +117,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.DeleteCheckpointRequest, _context: Context
     ) -> storage_pb2.DeleteCheckpointResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         await self._use_cases.evicts.delete(request.digest)
         return storage_pb2.DeleteCheckpointResponse()
@@ -123,6 +135,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: storage_pb2.VerifyCheckpointRequest, _context: Context
     ) -> AsyncIterator[storage_pb2.VerifyCheckpointResponse]:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         directory_name(request.digest)
         order = VerifyOrder(request.digest, request.repair, request.check_remote)
         async with aclosing(self._use_cases.verifies.verify(order)) as events:
@@ -137,12 +150,16 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         return storage_pb2.VerifyCheckpointResponse(progress=progress)
 
     async def GetStorageStatus(
-        self, _request: storage_pb2.GetStorageStatusRequest, _context: Context
+        self, request: storage_pb2.GetStorageStatusRequest, _context: Context
     ) -> storage_pb2.GetStorageStatusResponse:
         """See the proto."""
+        self._leader.heed(request.leader_revision)
         status = self._use_cases.status.status()
-        prefetch = wire.tally_to_wire(status.prefetch)
-        response = storage_pb2.GetStorageStatusResponse(node_id=status.node_id, prefetch=prefetch)
+        response = storage_pb2.GetStorageStatusResponse(
+            node_id=status.node_id,
+            prefetch=wire.tally_to_wire(status.prefetch),
+            prefetch_to_ssd=wire.tally_to_wire(status.copies),
+        )
         response.tiers.extend(wire.tier_to_status(tier, with_checkpoints=True) for tier in status.tiers)
         for lease in status.leases:
             response.leases.add(
@@ -181,6 +198,11 @@ def _lease_event_to_wire(event: LeaseEvent) -> storage_pb2.OpenCheckpointRespons
 
 def _loaded_to_wire(event: Loaded) -> checkpoint_pb2.LoadReport:
     return wire.report_to_wire(event.traffic, event.load_seconds)
+
+
+def _giving_way(request: storage_pb2.PrefetchCheckpointRequest) -> tuple[GiveWay, ...]:
+    named = zip_longest(request.give_way_digests, request.give_way_keep_bytes, fillvalue=0)
+    return tuple(GiveWay(str(digest), int(keep_bytes)) for digest, keep_bytes in named if digest)
 
 
 def _kept_tier(number: int) -> Tier:

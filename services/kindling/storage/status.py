@@ -11,12 +11,13 @@ from kindling.storage.tiers import Tiers
 
 @dataclass(frozen=True, slots=True)
 class StorageStatus:
-    """The tiers, fastest first, the leases held now, and what became of what was prefetched."""
+    """The tiers, fastest first, the leases held now, and what became of what was prefetched to DRAM and to the SSD."""
 
     node_id: str
     tiers: tuple[TierSnapshot, ...]
     leases: tuple[Lease, ...]
     prefetch: PrefetchTally
+    copies: PrefetchTally
 
 
 class GetStatus:
@@ -29,4 +30,7 @@ class GetStatus:
 
     def status(self) -> StorageStatus:
         """Return the node's status as of now."""
-        return StorageStatus(self.node_id, self._tiers.snapshots(), self._opened.leases(), self._tiers.pool.tally)
+        tiers = self._tiers
+        return StorageStatus(
+            self.node_id, tiers.snapshots(), self._opened.leases(), tiers.pool.tally, tiers.ledger.tally
+        )

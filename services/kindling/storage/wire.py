@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from kindling.checkpoint.manifest import Manifest
 from kindling.storage.domain.prefetch_tally import PrefetchTally
+from kindling.storage.domain.prefetched import PrefetchOutcome
 from kindling.storage.domain.tier import Tier, TierResidency, TierSnapshot, TierTraffic
 from kindling.storage.domain.verdict import Verdict
-from kindling.storage.prefetch_checkpoint import PrefetchOutcome
 from kindling.v1 import checkpoint_pb2, cluster_pb2, state_pb2, storage_pb2
 
 OUTCOME_TO_WIRE = {

@@ -452,6 +452,7 @@ class NodeStatus(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     PREFETCH_FIELD_NUMBER: _builtins.int
+    PREFETCH_TO_SSD_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node's id."""
     storage_address: _builtins.str
@@ -470,6 +471,10 @@ class NodeStatus(_message.Message):
     def prefetch(self) -> Global___PrefetchCounts:
         """What became of what was prefetched to its DRAM; absent if the node did not say."""
 
+    @_builtins.property
+    def prefetch_to_ssd(self) -> Global___PrefetchCounts:
+        """What became of what was prefetched to its SSD; absent if the node did not say."""
+
     def __init__(
         self,
         *,
@@ -479,10 +484,11 @@ class NodeStatus(_message.Message):
         workers: _abc.Iterable[Global___WorkerSummary] | None = ...,
         drained: _builtins.bool = ...,
         prefetch: Global___PrefetchCounts | None = ...,
+        prefetch_to_ssd: Global___PrefetchCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch", "prefetch_to_ssd", b"prefetch_to_ssd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "node_id", b"node_id", "prefetch", b"prefetch", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "node_id", b"node_id", "prefetch", b"prefetch", "prefetch_to_ssd", b"prefetch_to_ssd", "storage_address", b"storage_address", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -691,6 +697,7 @@ class InstanceStatus(_message.Message):
     STARTUP_SECONDS_FIELD_NUMBER: _builtins.int
     FROM_FIELD_NUMBER: _builtins.int
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    OTHER_WORKER_IDS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
     model: _builtins.str
@@ -707,6 +714,10 @@ class InstanceStatus(_message.Message):
     """Seconds that its start took, from the decision to the last chunk; 0 while starting or loading."""
     idle_seconds: _builtins.float
     """Seconds without work; 0 while busy."""
+    @_builtins.property
+    def other_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The further workers of its node whose devices it takes."""
+
     def __init__(
         self,
         *,
@@ -718,10 +729,11 @@ class InstanceStatus(_message.Message):
         estimated_seconds: _builtins.float = ...,
         startup_seconds: _builtins.float = ...,
         idle_seconds: _builtins.float = ...,
+        other_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_seconds", b"estimated_seconds", "from", b"from", "generations", b"generations", "idle_seconds", b"idle_seconds", "instance_id", b"instance_id", "model", b"model", "startup_seconds", b"startup_seconds", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_seconds", b"estimated_seconds", "from", b"from", "generations", b"generations", "idle_seconds", b"idle_seconds", "instance_id", b"instance_id", "model", b"model", "other_worker_ids", b"other_worker_ids", "startup_seconds", b"startup_seconds", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

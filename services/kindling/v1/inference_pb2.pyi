@@ -60,6 +60,7 @@ class StartInstanceRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CHECKPOINT_DIGEST_FIELD_NUMBER: _builtins.int
     LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    OTHER_ADDRESSES_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id, chosen by the scheduler."""
     model: _builtins.str
@@ -70,6 +71,13 @@ class StartInstanceRequest(_message.Message):
     """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A worker that has
     heard of a later leader refuses with LEADER_DEPOSED.
     """
+    @_builtins.property
+    def other_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the further workers of the node listen whose devices hold the model together with this one's, and are kept
+        free for it. This worker has them join, and alone tells of the generations; as long as one of them has its part, it
+        reports the instance as well, and to stop it there ends all of it.
+        """
+
     def __init__(
         self,
         *,
@@ -77,10 +85,11 @@ class StartInstanceRequest(_message.Message):
         model: _builtins.str = ...,
         checkpoint_digest: _builtins.str = ...,
         leader_revision: _builtins.int = ...,
+        other_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "instance_id", b"instance_id", "leader_revision", b"leader_revision", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "instance_id", b"instance_id", "leader_revision", b"leader_revision", "model", b"model", "other_addresses", b"other_addresses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,6 +33,7 @@ class ModelSettings(_message.Message):
     KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     MAX_QUEUED_REQUESTS_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_WAIT_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     min_instances: _builtins.int
     """Instances kept running even when nobody calls."""
     max_instances: _builtins.int
@@ -41,6 +42,8 @@ class ModelSettings(_message.Message):
     """Generations an instance runs at once before another instance is wanted; 0 means the scheduler's default."""
     max_queued_requests: _builtins.int
     """Most requests held while no instance has room; 0 means the scheduler's default."""
+    devices: _builtins.int
+    """Devices of one node, all of a kind, that hold the model together, an equal part of its weights each; 0 means one."""
     @_builtins.property
     def keep_alive(self) -> _duration_pb2.Duration:
         """How long an instance stays without work; absent means the scheduler's default."""
@@ -58,10 +61,11 @@ class ModelSettings(_message.Message):
         keep_alive: _duration_pb2.Duration | None = ...,
         max_queued_requests: _builtins.int = ...,
         max_queue_wait: _duration_pb2.Duration | None = ...,
+        devices: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keep_alive", b"keep_alive", "max_queue_wait", b"max_queue_wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_target", b"concurrency_target", "keep_alive", b"keep_alive", "max_instances", b"max_instances", "max_queue_wait", b"max_queue_wait", "max_queued_requests", b"max_queued_requests", "min_instances", b"min_instances"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_target", b"concurrency_target", "devices", b"devices", "keep_alive", b"keep_alive", "max_instances", b"max_instances", "max_queue_wait", b"max_queue_wait", "max_queued_requests", b"max_queued_requests", "min_instances", b"min_instances"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

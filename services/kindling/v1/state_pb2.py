@@ -29,15 +29,15 @@ from kindling.v1 import model_pb2 as kindling_dot_v1_dot_model__pb2
 from kindling.v1 import tenant_pb2 as kindling_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kindling/v1/state.proto\x12\x0bkindling.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\x1a\x18kindling/v1/tenant.proto\"^\n\nNodeRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12&\n\x05tiers\x18\x03 \x03(\x0b\x32\x17.kindling.v1.TierStatus\"\x8e\x01\n\x0cWorkerRecord\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x14\n\x0cinit_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\"]\n\x0fResidencyRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x05tiers\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TierResidency\"O\n\rTierResidency\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"0\n\x0bModelRecord\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.kindling.v1.Model\"\xa2\x02\n\x0eInstanceRecord\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x65stimated_seconds\x18\x07 \x01(\x01\x12\'\n\x06report\x18\x08 \x01(\x0b\x32\x17.kindling.v1.LoadReport\x12\x13\n\x06tenant\x18\x0c \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_tenant\"\xc0\x01\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.kindling.v1.DecisionKind\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12target_instance_id\x18\x06 \x01(\t\"O\n\x0b\x44rainRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x0cTenantRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\'\n\x05quota\x18\x02 \x01(\x0b\x32\x18.kindling.v1.TenantQuota\"`\n\x0cLeaderRecord\x12\x14\n\x0cscheduler_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x10RetirementRecord\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\rRequestRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12$\n\x08\x64\x65ployed\x18\x03 \x01(\x0b\x32\x12.kindling.v1.Model\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0fLastWriteRecord\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03*y\n\x0c\x44\x65\x63isionKind\x12\x1d\n\x19\x44\x45\x43ISION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ISION_KIND_START\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_KIND_STOP\x10\x02\x12\x19\n\x15\x44\x45\x43ISION_KIND_MIGRATE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kindling/v1/state.proto\x12\x0bkindling.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckindling/v1/checkpoint.proto\x1a\x19kindling/v1/cluster.proto\x1a\x17kindling/v1/model.proto\x1a\x18kindling/v1/tenant.proto\"^\n\nNodeRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12&\n\x05tiers\x18\x03 \x03(\x0b\x32\x17.kindling.v1.TierStatus\"\x8e\x01\n\x0cWorkerRecord\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x14\n\x0cinit_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\"]\n\x0fResidencyRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x05tiers\x18\x03 \x03(\x0b\x32\x1a.kindling.v1.TierResidency\"O\n\rTierResidency\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.kindling.v1.Tier\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"0\n\x0bModelRecord\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.kindling.v1.Model\"\xd2\x02\n\x0eInstanceRecord\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.kindling.v1.InstanceState\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x65stimated_seconds\x18\x07 \x01(\x01\x12\'\n\x06report\x18\x08 \x01(\x0b\x32\x17.kindling.v1.LoadReport\x12\x14\n\x0c\x64\x65vice_bytes\x18\t \x01(\x04\x12\x18\n\x10other_worker_ids\x18\n \x03(\t\x12\x13\n\x06tenant\x18\x0c \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_tenant\"\xc0\x01\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.kindling.v1.DecisionKind\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12target_instance_id\x18\x06 \x01(\t\"O\n\x0b\x44rainRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x0cTenantRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\'\n\x05quota\x18\x02 \x01(\x0b\x32\x18.kindling.v1.TenantQuota\"`\n\x0cLeaderRecord\x12\x14\n\x0cscheduler_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x10RetirementRecord\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\rRequestRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12$\n\x08\x64\x65ployed\x18\x03 \x01(\x0b\x32\x12.kindling.v1.Model\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0fLastWriteRecord\x12\x17\n\x0fleader_revision\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03*y\n\x0c\x44\x65\x63isionKind\x12\x1d\n\x19\x44\x45\x43ISION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ISION_KIND_START\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_KIND_STOP\x10\x02\x12\x19\n\x15\x44\x45\x43ISION_KIND_MIGRATE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kindling.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONKIND']._serialized_start=1678
-  _globals['_DECISIONKIND']._serialized_end=1799
+  _globals['_DECISIONKIND']._serialized_start=1726
+  _globals['_DECISIONKIND']._serialized_end=1847
   _globals['_NODERECORD']._serialized_start=181
   _globals['_NODERECORD']._serialized_end=275
   _globals['_WORKERRECORD']._serialized_start=278
@@ -49,19 +49,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELRECORD']._serialized_start=598
   _globals['_MODELRECORD']._serialized_end=646
   _globals['_INSTANCERECORD']._serialized_start=649
-  _globals['_INSTANCERECORD']._serialized_end=939
-  _globals['_DECISIONRECORD']._serialized_start=942
-  _globals['_DECISIONRECORD']._serialized_end=1134
-  _globals['_DRAINRECORD']._serialized_start=1136
-  _globals['_DRAINRECORD']._serialized_end=1215
-  _globals['_TENANTRECORD']._serialized_start=1217
-  _globals['_TENANTRECORD']._serialized_end=1288
-  _globals['_LEADERRECORD']._serialized_start=1290
-  _globals['_LEADERRECORD']._serialized_end=1386
-  _globals['_RETIREMENTRECORD']._serialized_start=1388
-  _globals['_RETIREMENTRECORD']._serialized_end=1471
-  _globals['_REQUESTRECORD']._serialized_start=1474
-  _globals['_REQUESTRECORD']._serialized_end=1616
-  _globals['_LASTWRITERECORD']._serialized_start=1618
-  _globals['_LASTWRITERECORD']._serialized_end=1676
+  _globals['_INSTANCERECORD']._serialized_end=987
+  _globals['_DECISIONRECORD']._serialized_start=990
+  _globals['_DECISIONRECORD']._serialized_end=1182
+  _globals['_DRAINRECORD']._serialized_start=1184
+  _globals['_DRAINRECORD']._serialized_end=1263
+  _globals['_TENANTRECORD']._serialized_start=1265
+  _globals['_TENANTRECORD']._serialized_end=1336
+  _globals['_LEADERRECORD']._serialized_start=1338
+  _globals['_LEADERRECORD']._serialized_end=1434
+  _globals['_RETIREMENTRECORD']._serialized_start=1436
+  _globals['_RETIREMENTRECORD']._serialized_end=1519
+  _globals['_REQUESTRECORD']._serialized_start=1522
+  _globals['_REQUESTRECORD']._serialized_end=1664
+  _globals['_LASTWRITERECORD']._serialized_start=1666
+  _globals['_LASTWRITERECORD']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -233,6 +233,8 @@ class InstanceRecord(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ESTIMATED_SECONDS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    DEVICE_BYTES_FIELD_NUMBER: _builtins.int
+    OTHER_WORKER_IDS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance's id."""
@@ -246,6 +248,8 @@ class InstanceRecord(_message.Message):
     """What it is doing."""
     estimated_seconds: _builtins.float
     """Seconds that the start was expected to take."""
+    device_bytes: _builtins.int
+    """Bytes of weights that it takes of each of its devices; 0 in records of earlier releases."""
     tenant: _builtins.str
     """The tenant on whose behalf it was started, empty for the default one; absent if it was for nobody's request."""
     @_builtins.property
@@ -255,6 +259,10 @@ class InstanceRecord(_message.Message):
     @_builtins.property
     def report(self) -> _checkpoint_pb2.LoadReport:
         """What the start was made of; set when ready, complete when every chunk has arrived."""
+
+    @_builtins.property
+    def other_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The further workers of its node whose devices it takes, whole with this record; empty if one holds the model."""
 
     def __init__(
         self,
@@ -267,11 +275,13 @@ class InstanceRecord(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         estimated_seconds: _builtins.float = ...,
         report: _checkpoint_pb2.LoadReport | None = ...,
+        device_bytes: _builtins.int = ...,
+        other_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
         tenant: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "create_time", b"create_time", "report", b"report", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "report", b"report", "state", b"state", "tenant", b"tenant", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "checkpoint_digest", b"checkpoint_digest", "create_time", b"create_time", "device_bytes", b"device_bytes", "estimated_seconds", b"estimated_seconds", "instance_id", b"instance_id", "model", b"model", "other_worker_ids", b"other_worker_ids", "report", b"report", "state", b"state", "tenant", b"tenant", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015

@@ -31,13 +31,13 @@ class _PrefetchOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Prefe
     PREFETCH_OUTCOME_UNSPECIFIED: _PrefetchOutcome.ValueType  # 0
     """Not said."""
     PREFETCH_OUTCOME_DONE: _PrefetchOutcome.ValueType  # 1
-    """What was asked for is in DRAM."""
+    """What was asked for is there."""
     PREFETCH_OUTCOME_YIELDED: _PrefetchOutcome.ValueType  # 2
     """Something was opened here, another prefetch runs, or somebody dropped the checkpoint meanwhile."""
     PREFETCH_OUTCOME_NO_ROOM: _PrefetchOutcome.ValueType  # 3
-    """There was no more memory that it might use."""
+    """There was no more room that it might use."""
     PREFETCH_OUTCOME_NO_COPY: _PrefetchOutcome.ValueType  # 4
-    """The SSD has no copy of the checkpoint that can be read."""
+    """The SSD has no copy of the checkpoint that can be read; or to the SSD: the store or the disk is in trouble."""
 
 class PrefetchOutcome(_PrefetchOutcome, metaclass=_PrefetchOutcomeEnumTypeWrapper):
     """How a prefetch ended."""
@@ -45,13 +45,13 @@ class PrefetchOutcome(_PrefetchOutcome, metaclass=_PrefetchOutcomeEnumTypeWrappe
 PREFETCH_OUTCOME_UNSPECIFIED: PrefetchOutcome.ValueType  # 0
 """Not said."""
 PREFETCH_OUTCOME_DONE: PrefetchOutcome.ValueType  # 1
-"""What was asked for is in DRAM."""
+"""What was asked for is there."""
 PREFETCH_OUTCOME_YIELDED: PrefetchOutcome.ValueType  # 2
 """Something was opened here, another prefetch runs, or somebody dropped the checkpoint meanwhile."""
 PREFETCH_OUTCOME_NO_ROOM: PrefetchOutcome.ValueType  # 3
-"""There was no more memory that it might use."""
+"""There was no more room that it might use."""
 PREFETCH_OUTCOME_NO_COPY: PrefetchOutcome.ValueType  # 4
-"""The SSD has no copy of the checkpoint that can be read."""
+"""The SSD has no copy of the checkpoint that can be read; or to the SSD: the store or the disk is in trouble."""
 Global___PrefetchOutcome: _TypeAlias = PrefetchOutcome  # noqa: Y015
 
 @_typing.final
@@ -63,22 +63,28 @@ class ImportCheckpointRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SOURCE_URI_FIELD_NUMBER: _builtins.int
     ALLOW_PICKLE_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Unique id of this mutation; sending it twice does it once."""
     source_uri: _builtins.str
     """Where the model is: `file:///absolute/directory`."""
     allow_pickle: _builtins.bool
     """Read torch pickles too, with `weights_only=True`; refused otherwise."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         source_uri: _builtins.str = ...,
         allow_pickle: _builtins.bool = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_pickle", b"allow_pickle", "request_id", b"request_id", "source_uri", b"source_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_pickle", b"allow_pickle", "leader_revision", b"leader_revision", "request_id", b"request_id", "source_uri", b"source_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,7 +358,9 @@ Global___SetLeaseParkedResponse: _TypeAlias = SetLeaseParkedResponse  # noqa: Y0
 
 @_typing.final
 class PrefetchCheckpointRequest(_message.Message):
-    """Asks for the head of a checkpoint in DRAM. Only free memory is used, and that of the checkpoints named."""
+    """Asks for the head of a checkpoint in DRAM, or for a copy on the SSD. Only free room is used, and that of the
+    checkpoints named.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,17 +369,32 @@ class PrefetchCheckpointRequest(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     UNUSED_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     GIVE_WAY_DIGESTS_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    GIVE_WAY_KEEP_BYTES_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     head_bytes: _builtins.int
-    """How much of it is wanted, from its first byte on; rounded up to whole chunks."""
+    """How much of it is wanted in DRAM, from its first byte on; rounded up to whole chunks. A copy on the SSD is whole."""
     bytes_per_second: _builtins.float
-    """How fast it may be read at most; 0: as fast as the disk does."""
+    """How fast it may be read at most; 0: as fast as the disk or the store does."""
     unused_limit_bytes: _builtins.int
-    """Bytes in DRAM that may be there by prefetching without having been used since, of all checkpoints together."""
+    """Bytes in the tier that may be there by prefetching without having been used since, of all checkpoints together."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
+    to: _checkpoint_pb2.Tier.ValueType
+    """Where to bring it: TIER_DRAM, also if it is not said, or TIER_SSD."""
     @_builtins.property
     def give_way_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail."""
+        """Checkpoints whose chunks may be dropped for it unless a lease pins them: the first one first, from its tail. One may
+        be named again, to give up more of it once others have given way. SSD copies are dropped whole.
+        """
+
+    @_builtins.property
+    def give_way_keep_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How much of each of `give_way_digests` stays, from its head, in their order; 0 where the list is shorter."""
 
     def __init__(
         self,
@@ -381,10 +404,13 @@ class PrefetchCheckpointRequest(_message.Message):
         bytes_per_second: _builtins.float = ...,
         unused_limit_bytes: _builtins.int = ...,
         give_way_digests: _abc.Iterable[_builtins.str] | None = ...,
+        leader_revision: _builtins.int = ...,
+        give_way_keep_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        to: _checkpoint_pb2.Tier.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "head_bytes", b"head_bytes", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "digest", b"digest", "give_way_digests", b"give_way_digests", "give_way_keep_bytes", b"give_way_keep_bytes", "head_bytes", b"head_bytes", "leader_revision", b"leader_revision", "to", b"to", "unused_limit_bytes", b"unused_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,19 +450,25 @@ class EvictCheckpointRequest(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     keep: _checkpoint_pb2.Tier.ValueType
     """The fastest tier that may keep chunks."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         keep: _checkpoint_pb2.Tier.ValueType = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "keep", b"keep"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "keep", b"keep", "leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,16 +507,22 @@ class DeleteCheckpointRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -562,6 +600,7 @@ class VerifyCheckpointRequest(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     REPAIR_FIELD_NUMBER: _builtins.int
     CHECK_REMOTE_FIELD_NUMBER: _builtins.int
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The checkpoint's digest."""
     repair: _builtins.bool
@@ -570,16 +609,21 @@ class VerifyCheckpointRequest(_message.Message):
     """
     check_remote: _builtins.bool
     """Check the remote store too. One node of a cluster is enough."""
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         repair: _builtins.bool = ...,
         check_remote: _builtins.bool = ...,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_remote", b"check_remote", "digest", b"digest", "repair", b"repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_remote", b"check_remote", "digest", b"digest", "leader_revision", b"leader_revision", "repair", b"repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,12 +667,19 @@ class GetStorageStatusRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEADER_REVISION_FIELD_NUMBER: _builtins.int
+    leader_revision: _builtins.int
+    """The revision at which the scheduler that asks was elected; 0 if nobody's leadership is at stake. A storage manager that
+    has heard of a later leader refuses with LEADER_DEPOSED.
+    """
     def __init__(
         self,
+        *,
+        leader_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_revision", b"leader_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -644,6 +695,7 @@ class GetStorageStatusResponse(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
     PREFETCH_FIELD_NUMBER: _builtins.int
+    PREFETCH_TO_SSD_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node's id."""
     @_builtins.property
@@ -656,7 +708,11 @@ class GetStorageStatusResponse(_message.Message):
 
     @_builtins.property
     def prefetch(self) -> _cluster_pb2.PrefetchCounts:
-        """What became of what was prefetched."""
+        """What became of what was prefetched to DRAM."""
+
+    @_builtins.property
+    def prefetch_to_ssd(self) -> _cluster_pb2.PrefetchCounts:
+        """What became of what was prefetched to the SSD."""
 
     def __init__(
         self,
@@ -665,10 +721,11 @@ class GetStorageStatusResponse(_message.Message):
         tiers: _abc.Iterable[_cluster_pb2.TierStatus] | None = ...,
         leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
         prefetch: _cluster_pb2.PrefetchCounts | None = ...,
+        prefetch_to_ssd: _cluster_pb2.PrefetchCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prefetch", b"prefetch", "prefetch_to_ssd", b"prefetch_to_ssd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "node_id", b"node_id", "prefetch", b"prefetch", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "node_id", b"node_id", "prefetch", b"prefetch", "prefetch_to_ssd", b"prefetch_to_ssd", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

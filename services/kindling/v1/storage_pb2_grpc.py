@@ -112,8 +112,9 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PrefetchCheckpoint(self, request, context):
-        """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
-        really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
+        """Brings the head of a checkpoint from the SSD to DRAM, or a copy of it from the remote store to the SSD, for a start
+        that is expected. It gives way at once to whatever is really opened here, and keeps what it has brought up to then.
+        Nothing is pinned afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,8 +46,9 @@ class StorageServiceStub:
     firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
     """
     PrefetchCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PrefetchCheckpointRequest, _storage_pb2.PrefetchCheckpointResponse]
-    """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
-    really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
+    """Brings the head of a checkpoint from the SSD to DRAM, or a copy of it from the remote store to the SSD, for a start
+    that is expected. It gives way at once to whatever is really opened here, and keeps what it has brought up to then.
+    Nothing is pinned afterwards.
     """
     EvictCheckpoint: _grpc.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]
     """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
@@ -82,8 +83,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     firm again fails with NOT_FOUND (LEASE_UNKNOWN) if it is over. Only a lease whose checkpoint is loaded can be parked.
     """
     PrefetchCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.PrefetchCheckpointRequest, _storage_pb2.PrefetchCheckpointResponse]  # type: ignore[assignment]
-    """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
-    really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
+    """Brings the head of a checkpoint from the SSD to DRAM, or a copy of it from the remote store to the SSD, for a start
+    that is expected. It gives way at once to whatever is really opened here, and keeps what it has brought up to then.
+    Nothing is pinned afterwards.
     """
     EvictCheckpoint: _aio.UnaryUnaryMultiCallable[_storage_pb2.EvictCheckpointRequest, _storage_pb2.EvictCheckpointResponse]  # type: ignore[assignment]
     """Drops a checkpoint's chunks from every tier above the one named, and ends parked leases on it; chunks that other
@@ -139,8 +141,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.PrefetchCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.PrefetchCheckpointResponse, _abc.Awaitable[_storage_pb2.PrefetchCheckpointResponse]]:
-        """Brings the head of a checkpoint from the SSD to DRAM for a start that is expected. It gives way at once to whatever is
-        really opened here, and keeps what it has brought up to then. Nothing is pinned afterwards.
+        """Brings the head of a checkpoint from the SSD to DRAM, or a copy of it from the remote store to the SSD, for a start
+        that is expected. It gives way at once to whatever is really opened here, and keeps what it has brought up to then.
+        Nothing is pinned afterwards.
         """
 
     @_abc_1.abstractmethod

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from kindling.platform.clock import SystemClock
-from kindling.platform.etcd import configured_etcd
+from kindling.platform.etcd import reachable_etcd
 from kindling.platform.logging import get_logger
 from kindling.platform.process import Shutdown, exempt_from_collection
 from kindling.platform.rpc.channel import open_channel
@@ -36,7 +36,7 @@ async def serve(settings: WorkerSettings, shutdown: Shutdown) -> None:
     """Run the worker until shutdown is asked for, then leave: registry first, then generations, then the port."""
     engines = engine_factory(settings)
     async with AsyncExitStack() as resources:
-        etcd = await resources.enter_async_context(configured_etcd(settings))
+        etcd = await resources.enter_async_context(reachable_etcd(settings))
         checkpoints = await open_store(settings, resources)
         instances = await resources.enter_async_context(
             Instances(

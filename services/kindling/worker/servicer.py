@@ -7,11 +7,11 @@ from typing import Any
 import grpc
 from opentelemetry import trace
 
-from kindling.platform.errors import InvalidArgumentError, KindlingError
+from kindling.platform.errors import InvalidArgumentError, KindlingError, UnimplementedError
+from kindling.platform.known_leader import KnownLeader
 from kindling.v1 import inference_pb2, inference_pb2_grpc
 from kindling.worker import convert, convert_migration
 from kindling.worker.domain.generation import Alive, Finished, Migrated, Token
-from kindling.worker.domain.leader import KnownLeader
 from kindling.worker.instances import Instances
 from kindling.worker.migrations import Migrations
 from kindling.worker.receive import Message
@@ -37,6 +37,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._leader.heed(request.leader_revision)
         _require("instance_id", request.instance_id)
         _require("checkpoint_digest", request.checkpoint_digest)
+        if request.other_addresses:
+            raise _several_devices(request)
         async for event in self._instances.start(convert.spec_from_wire(request)):
             yield convert.start_event_to_wire(event)
 
@@ -154,6 +156,17 @@ def _responses(events: list[Event]) -> list[inference_pb2.GenerateResponse]:
     elif isinstance(last, Alive) and not tokens:
         responses.append(inference_pb2.GenerateResponse(alive=inference_pb2.GenerationAlive()))
     return responses
+
+
+def _several_devices(request: inference_pb2.StartInstanceRequest) -> UnimplementedError:
+    devices = 1 + len(request.other_addresses)
+    return UnimplementedError(
+        f"model {request.model!r} is deployed with --devices {devices}, and this worker's engine runs a model on one "
+        "device alone (no tensor parallelism yet): deploy it again with --devices 1 and workers whose devices hold it "
+        "whole, or deploy a smaller or quantized model",
+        reason="TENSOR_PARALLEL_NOT_SUPPORTED",
+        metadata={"model": request.model, "devices": str(devices)},
+    )
 
 
 def _require(field: str, value: str) -> None:

@@ -15,6 +15,8 @@ def etcd_server() -> Iterator[EtcdServer]:
 
 
 @pytest.fixture
-async def cluster(etcd_server: EtcdServer) -> AsyncIterator[Cluster]:
-    async with cluster_under_test(etcd_server.endpoint) as cluster:
+async def cluster(etcd_server: EtcdServer, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """Where nobody dies, leases outlast a machine that stands still for seconds; other modules name their length."""
+    lease_seconds = getattr(request.module, "LEASE_SECONDS", 10.0)
+    async with cluster_under_test(etcd_server.endpoint, lease_seconds) as cluster:
         yield cluster

@@ -68,3 +68,29 @@ async def test_an_eviction_that_waits_for_a_worker_is_told_too(cluster: Cluster)
 
     assert told.value.reason == "NOT_LEADER"
     worker.stops_released.set()
+
+
+async def test_a_new_leader_tells_storage_managers_of_itself_before_it_asks_for_anything(cluster: Cluster) -> None:
+    storage = await cluster.add_node("n1")
+    await cluster.start_scheduler("s1")
+    await storage.introduced.wait()
+    storage.introduced.clear()
+    await cluster.etcd.delete(leader_key(cluster.prefix))
+    await cluster.leader()
+    await storage.introduced.wait()
+    revisions = [revision for _, revision in storage.leader_revisions]
+    assert revisions == sorted(revisions)
+    assert 0 < revisions[0] < revisions[-1]
+
+
+async def test_what_a_storage_manager_is_asked_says_by_which_leader(cluster: Cluster) -> None:
+    storage = await cluster.add_node("n1")
+    client = await cluster.start_scheduler("s1")
+    await client.deploy("m")
+    await client.evict("m", checkpoint_pb2.TIER_SSD)
+    await client.delete("m")
+    await storage.deletion.wait()
+    asked = {name for name, _ in storage.leader_revisions}
+    assert {"Import", "Evict", "Delete", "Status"} <= asked
+    (revision,) = {revision for _, revision in storage.leader_revisions}
+    assert revision > 0

@@ -15,7 +15,7 @@ MODELS = ("first", "second", "third")
 
 @pytest.fixture
 async def workers(cluster: Cluster) -> list[FakeWorker]:
-    """Two nodes about which the same is believed; the first one's SSD reads at 10 MB/s."""
+    """Two nodes about which the same is believed; the first one's SSD, where all models are, reads at 10 MB/s."""
     found = []
     for node_id in ("n1", "n2"):
         await cluster.add_node(node_id)
@@ -24,6 +24,8 @@ async def workers(cluster: Cluster) -> list[FakeWorker]:
     found[1].read_bytes, found[1].read_seconds = GB, 0.9
     for name in MODELS:
         await cluster.add_model(name, digest=f"blake3:{name}", total_bytes=GB, concurrency_target=4)
+        for node_id in ("n1", "n2"):
+            await cluster.add_residency(node_id, f"blake3:{name}", ssd=GB)
     return found
 
 

@@ -170,7 +170,7 @@ async def test_instances_of_a_worker_that_never_comes_back_are_forgotten(cluster
     client = await cluster.start_scheduler()
     assert len((await client.status()).instances) == 1
 
-    cluster.clock.advance(3)
+    cluster.clock.advance(cluster.lease_seconds + 1)
 
     await cluster.until_keys("instances", lambda names: not names)
 

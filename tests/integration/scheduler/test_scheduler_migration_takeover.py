@@ -10,6 +10,8 @@ from support.scheduler_cluster import Client, Cluster
 from support.scheduler_fakes import FakeWorker
 from support.scheduler_processes import scheduler_process
 
+LEASE_SECONDS = 2.0  # some of these tests wait for the end of one
+
 pytestmark = pytest.mark.faults
 THERE = "n2/w1"
 

@@ -68,6 +68,22 @@ async def test_the_head_of_what_is_called_periodically_is_brought_in_time(
     assert request.head_bytes == 4 * GB
 
 
+async def test_what_no_ssd_has_is_copied_there_first(cluster: Cluster) -> None:
+    storage = await cluster.add_node("n")
+    await cluster.add_worker("n/w")
+    await cluster.add_model("m", total_bytes=8 * GB, keep_alive=Duration(seconds=1))
+    client = await cluster.start_scheduler(**LIMITS)
+    await called(cluster, client)
+    request = await prefetched(cluster, storage)
+    assert (request.digest, request.to, request.leader_revision > 0) == ("blake3:m", checkpoint_pb2.TIER_SSD, True)
+    assert request.bytes_per_second == pytest.approx(0.1 * 0.2 * GB), "of what is assumed of a remote store"
+    assert list(request.give_way_digests) == []
+    await cluster.add_residency("n", "blake3:m", ssd=8 * GB)
+    while (request := await prefetched(cluster, storage)).to == checkpoint_pb2.TIER_SSD:
+        pass  # the leader has not heard yet
+    assert (request.to, request.head_bytes) == (checkpoint_pb2.TIER_DRAM, 2 * GB)
+
+
 @pytest.mark.parametrize(
     "outcome", [storage_pb2.PREFETCH_OUTCOME_YIELDED, UnavailableError("it is away", reason="STORAGE_DRAINING")]
 )
@@ -112,3 +128,4 @@ async def test_the_status_tells_what_became_of_prefetches(cluster: Cluster, stor
     (node,) = (await client.status()).nodes
     told = node.prefetch
     assert (told.prefetched_bytes, told.hits, told.hit_bytes, told.misses, told.wasted_bytes) == (9, 3, 5, 1, 4)
+    assert (node.prefetch_to_ssd.prefetched_bytes, node.prefetch_to_ssd.hits) == (7, 2)

@@ -8,6 +8,8 @@ from kindling.v1 import cluster_pb2
 from support.scheduler_cluster import Client, Cluster
 from support.scheduler_processes import scheduler_process
 
+LEASE_SECONDS = 2.0  # some of these tests wait for the end of one
+
 pytestmark = pytest.mark.faults
 
 

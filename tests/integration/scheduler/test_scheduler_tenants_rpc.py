@@ -79,8 +79,9 @@ async def test_a_raised_quota_lets_in_who_waits(cluster: Cluster) -> None:
     await set_tenant(client, "acme", generations=1, waiting=1)
     assert (await acquire(client, "g1", "acme")).HasField("granted")
     waiting = asyncio.create_task(acquire(client, "g2", "acme"))
-    while not (await tenants(client))["acme"].waiting:
-        pass
+    async with asyncio.timeout(_SECONDS):
+        while not (await tenants(client))["acme"].waiting:
+            pass
     with pytest.raises(ResourceExhaustedError) as refused:
         await acquire(client, "g3", "acme")
     assert refused.value.reason == "TENANT_QUOTA_EXCEEDED"

@@ -35,7 +35,8 @@ nodes = st.sets(st.sampled_from(NODES), max_size=1)
 def cluster(holds: list[Held], drained: set[str], loading: set[str]) -> ClusterView:
     view = ClusterView()
     for node_id in NODES:
-        uses = (TierUse(Tier.DRAM, 32 * GB), TierUse(Tier.SSD, bandwidth_bytes_per_second=GB))
+        dram, ssd = TierUse(Tier.DRAM, 32 * GB), TierUse(Tier.SSD, 30 * GB, bandwidth_bytes_per_second=GB)
+        uses = (dram, ssd, TierUse(Tier.REMOTE, bandwidth_bytes_per_second=GB / 10))
         views.add_node(view, Node(node_id, f"{node_id}:1", uses), workers=2)
     for model in MODELS:
         view.models[model.name] = model
@@ -62,13 +63,13 @@ def test_promotions_stay_within_their_bounds(
     for number, gap in history:
         now += gap
         planner.note(MODELS[number], now)
-        under_way: dict[str, Promotion] = {}
+        under_way: dict[tuple[str, Tier], Promotion] = {}
         while (look := planner.next_look()) <= now:
             for promotion in planner.plan(view, look):
-                assert promotion.node_id not in under_way
+                assert (promotion.node_id, promotion.to) not in under_way
                 assert promotion.node_id not in drained | loading
                 check(view, promotion)
-                under_way[promotion.node_id] = promotion
+                under_way[promotion.node_id, promotion.to] = promotion
         for promotion in under_way.values():
             planner.ended(promotion, now, is_done=is_done)
     assert planner.next_look() > now, "every look leads on"
@@ -78,11 +79,25 @@ def check(view: ClusterView, promotion: Promotion) -> None:
     (model,) = (model for model in MODELS if model.checkpoint.digest == promotion.digest)
     there = view.holders.held(promotion.node_id, promotion.digest)
     total = model.checkpoint.total_bytes
+    assert LIMITS.min_probability <= promotion.probability <= 1.0
+    assert promotion.benefit > 0
+    if promotion.to is Tier.SSD:
+        check_copy(view, promotion, total)
+        return
     assert there[Tier.SSD] == total
     assert there.get(Tier.DRAM, 0) < promotion.head_bytes <= total
-    assert LIMITS.min_probability <= promotion.probability <= 1.0
     assert (promotion.bytes_per_second, promotion.unused_limit_bytes) == (GB / 4, 16 * GB)
-    assert promotion.benefit > 0
-    assert promotion.digest not in promotion.give_way
-    for digest in promotion.give_way:
-        assert view.holders.held(promotion.node_id, digest).get(Tier.DRAM, 0) > 0
+    for one in promotion.give_way:
+        assert one.digest != promotion.digest
+        assert view.holders.held(promotion.node_id, one.digest).get(Tier.DRAM, 0) > 0
+        assert one.keep_bytes >= 0
+
+
+def check_copy(view: ClusterView, promotion: Promotion, total: int) -> None:
+    serving = [node_id for node_id in NODES if node_id not in view.drained]
+    assert all(view.holders.held(name, promotion.digest).get(Tier.SSD, 0) < total for name in serving), "nobody has it"
+    assert promotion.head_bytes == total
+    assert (promotion.bytes_per_second, promotion.unused_limit_bytes) == (GB / 40, 15 * GB)
+    others = {one.digest: view.holders.held(promotion.node_id, one.digest)[Tier.SSD] for one in promotion.give_way}
+    assert promotion.digest not in others
+    assert view.holders.on_ssd_bytes(promotion.node_id) - sum(others.values()) + total <= 30 * GB

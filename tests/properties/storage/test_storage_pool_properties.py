@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.give_way import GiveWay
 
 BUFFERS = 12
 SIZES = {"a": 3, "b": 5, "c": 9, "d": 20}
@@ -59,18 +60,28 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.used_bytes == used - dropped
         assert dropped == 0 or not self.pins[digest]
 
-    @rule(digest=DIGESTS, give_way=st.lists(DIGESTS), limit=st.integers(0, 60), arrives=st.booleans())
-    def prefetch(self, digest: str, give_way: list[str], limit: int, arrives: bool) -> None:
+    @rule(
+        digest=DIGESTS,
+        give_way=st.lists(DIGESTS),
+        keep=st.sampled_from((0, 0, 15, 40)),
+        limit=st.integers(0, 60),
+        arrives=st.booleans(),
+    )
+    def prefetch(self, digest: str, give_way: list[str], keep: int, limit: int, arrives: bool) -> None:
         if self.pins[digest] or self.pool.filled_chunks(digest) == SIZES[digest]:
             return
         before = {name: self.pool.filled_chunks(name) for name in SIZES}
         self.pool.pin(digest, lengths_of(digest))
-        if self.pool.make_prefetch_room(digest, give_way, limit) is not None and arrives:
+        if (
+            self.pool.make_prefetch_room(digest, [GiveWay(name, keep) for name in give_way], limit) is not None
+            and arrives
+        ):
             self.pool.mark_prefetched(digest)
             assert self.pool.unused_bytes <= limit
         self.pool.unpin(digest)
         lost = {name for name in SIZES if self.pool.filled_chunks(name) < before[name]}
         assert lost <= set(give_way) - {digest}
+        assert all(self.pool.filled_bytes(name) >= keep for name in lost)
 
     @invariant()
     def what_was_prefetched_was_used_or_wasted_or_is_there(self) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,6 +172,15 @@ def test_pickles_are_refused_unless_allowed(tmp_path: Path) -> None:
     error = refusal(source, tmp_path / "store")
     assert error.reason == "PICKLE_REFUSED"
     assert "--allow-pickle" in error.message
+
+
+def test_pickles_where_torch_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_model(tmp_path / "source", b"")
+    (source / "model.safetensors").unlink()
+    torch.save({"a.weight": torch.zeros(4)}, source / "pytorch_model.bin")
+    monkeypatch.delitem(sys.modules, "kindling.checkpoint.pickle_source", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert refusal(source, tmp_path / "store", allow_pickle=True).reason == "PICKLE_NEEDS_TORCH"
 
 
 class _Evil:

@@ -16,10 +16,14 @@ def test_nothing_prefetched_is_said():
     assert printed(cluster_pb2.NodeStatus(node_id="n1")).startswith("nothing was prefetched yet")
 
 
-def test_each_node_has_its_hit_rate_and_what_was_in_vain():
+def test_each_tier_that_something_was_brought_to_has_its_hit_rate_and_what_was_in_vain():
     counts = cluster_pb2.PrefetchCounts(
         prefetched_bytes=8 << 20, hits=3, hit_bytes=6 << 20, misses=1, wasted_bytes=2 << 20
     )
-    text = printed(cluster_pb2.NodeStatus(node_id="n1", prefetch=counts), cluster_pb2.NodeStatus(node_id="[n2]"))
-    assert "n1 8.0 MiB 3 1 75% 6.0 MiB 2.0 MiB" in text
-    assert "[n2] 0 B 0 0 – 0 B 0 B" in text
+    copied = cluster_pb2.PrefetchCounts(prefetched_bytes=1 << 20)
+    text = printed(
+        cluster_pb2.NodeStatus(node_id="n1", prefetch=counts),
+        cluster_pb2.NodeStatus(node_id="[n2]", prefetch_to_ssd=copied),
+    )
+    assert "n1 DRAM 8.0 MiB 3 1 75% 6.0 MiB 2.0 MiB" in text
+    assert "[n2] SSD 1.0 MiB 0 0 – 0 B 0 B" in text

@@ -33,7 +33,8 @@ def test_the_hour_is_that_of_the_wall_clock() -> None:
 def test_what_was_never_called_is_not_expected_and_may_still_come_soon() -> None:
     arrivals = Arrivals(began=1_000.0)
     assert arrivals.probability(MODEL, 1_000.0, 60.0) == 0.0
-    chances = [arrivals.probability_at_most(MODEL, 1_000.0 + elapsed, 60.0) for elapsed in (0, 60, 600, 6_000)]
+    assert arrivals.nearness(MODEL, 1_000.0, 60.0) == 0.0
+    chances = [arrivals.nearness_at_most(MODEL, 1_000.0 + elapsed, 60.0) for elapsed in (0, 60, 600, 6_000)]
     assert chances == [1.0, 0.5, pytest.approx(60 / 660), pytest.approx(60 / 6_060)]
 
 
@@ -43,7 +44,7 @@ def test_one_call_tells_nothing_of_the_next_but_that_it_may_be_soon() -> None:
     for elapsed in (1, 100, 10_000):
         # Hours count by themselves: a quarter of days, after one.
         assert arrivals.probability(MODEL, 40 * HOUR + elapsed, 60.0) < 0.01
-    soon, later = (arrivals.probability_at_most(MODEL, 40 * HOUR + elapsed, 60.0) for elapsed in (1, 3_000))
+    soon, later = (arrivals.nearness_at_most(MODEL, 40 * HOUR + elapsed, 60.0) for elapsed in (1, 3_000))
     assert soon > 0.9 > 0.05 > later
 
 
@@ -55,7 +56,8 @@ def test_more_calls_make_it_surer() -> None:
         now += 600
     assert seen[0] < 0.02
     assert all(less < more for less, more in pairwise(seen[1:]))
-    assert seen[1] == pytest.approx(0.5, abs=0.01)
+    assert 0.25 < seen[1] < 0.5, "one gap may be chance, and there may be no other call"
+    assert seen[-1] > 0.8
 
 
 def test_gaps_outlive_years_of_calls() -> None:

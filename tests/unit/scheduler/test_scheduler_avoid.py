@@ -45,7 +45,7 @@ def test_one_is_started_elsewhere_although_the_avoided_one_has_room() -> None:
     assert start.instance.worker_id == "n/w1"
     assert start.request is not None
     assert grants(planner, 4.0) == [], "it is waited for, however long it takes"
-    planner.started(start.instance.instance_id, LoadReport(complete=True), 5.0)
+    planner.outcomes.started(start.instance.instance_id, LoadReport(complete=True), 5.0)
     assert grants(planner, 5.0) == [("g1", start.instance.instance_id)]
 
 

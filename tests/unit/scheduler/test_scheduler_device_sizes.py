@@ -75,14 +75,14 @@ def test_a_worker_that_does_not_tell_may_hold_anything() -> None:
 def test_sizes_follow_the_workers_that_are_there() -> None:
     sizes = DeviceSizes()
     worker = views.add_node(views.planner().view, views.node("n"))[0]
-    assert not sizes.none_holds(1), "without workers, that is what is missing"
+    assert sizes.can_hold(1), "without workers, that is what is missing"
     sizes.enter("a", replace(worker, memory_bytes=5))
-    assert (sizes.none_holds(6), sizes.none_holds(5), sizes.largest_bytes) == (True, False, 5)
+    assert (sizes.can_hold(6), sizes.can_hold(5), sizes.largest_bytes()) == (False, True, 5)
     sizes.enter("b", replace(worker, memory_bytes=7))
-    assert (sizes.too_small(6), sizes.none_holds(6)) == (frozenset({"a"}), False)
+    assert (sizes.too_small(6), sizes.can_hold(6)) == (frozenset({"a"}), True)
     sizes.enter("b", worker)
-    assert not sizes.none_holds(100)
+    assert sizes.can_hold(100)
     sizes.enter("b", None)
-    assert sizes.none_holds(100)
+    assert not sizes.can_hold(100)
     sizes.enter("a", None)
-    assert (sizes.none_holds(100), sizes.largest_bytes) == (False, 0)
+    assert (sizes.can_hold(100), sizes.largest_bytes()) == (True, -1)

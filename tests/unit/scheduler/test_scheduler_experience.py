@@ -149,10 +149,10 @@ def test_the_planner_says_when_the_last_chunk_was_there() -> None:
     views.add_node(planner.view, views.node("n"))
     one = Instance("m-1", "m", LLAMA.digest, "n/w0", InstanceState.STARTING, started_at=1.0)
     planner.view.put_instance(one, 1.0)
-    planner.started("m-1", LoadReport(init_seconds=2.0, total_seconds=2.5), 4.0)
+    planner.outcomes.started("m-1", LoadReport(init_seconds=2.0, total_seconds=2.5), 4.0)
     told = ReportedInstance("m-1", loaded=replace(FROM_SSD, total_seconds=10.5))
     planner.view.apply_report(WorkerReport("n/w0", (told,)), 12.2)
-    (loaded,) = planner.loaded("n/w0", 12.2)
+    (loaded,) = planner.outcomes.loaded("n/w0", 12.2)
     assert (loaded.loaded_at, loaded.startup_seconds) == (12.0, 11.0), "the decision was half a second before"
 
 

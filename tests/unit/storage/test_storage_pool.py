@@ -4,6 +4,7 @@ import pytest
 
 from kindling.platform.errors import InternalError
 from kindling.storage.domain.chunk_pool import ChunkPool
+from kindling.storage.domain.give_way import GiveWay
 
 LENGTHS = (10, 10, 10, 4)
 
@@ -79,7 +80,7 @@ def test_growing_needs_a_pin() -> None:
 def prefetched(pool: ChunkPool, digest: str, *give_way: str, limit: int = 100) -> bool:
     """Bring one more chunk, as a prefetch does; false if there is no room."""
     pool.pin(digest, LENGTHS)
-    buffer = pool.make_prefetch_room(digest, give_way, limit)
+    buffer = pool.make_prefetch_room(digest, tuple(map(GiveWay, give_way)), limit)
     if buffer is not None:
         pool.mark_prefetched(digest)
     pool.unpin(digest)

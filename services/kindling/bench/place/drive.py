@@ -132,7 +132,7 @@ class Driver:
         self._step(Kind.READY, lambda: self._make_ready(instance.instance_id, instance.worker_id))
 
     def _make_ready(self, instance_id: str, worker_id: str) -> None:
-        self._planner.started(instance_id, loaded(), self._now)
+        self._planner.outcomes.started(instance_id, loaded(), self._now)
         self._hear(worker_id)
 
     def _have_stopped(self, stop: Stop) -> None:
@@ -169,7 +169,7 @@ class Driver:
 
     def _hear(self, worker_id: str) -> None:
         report(self._view, worker_id, self._now, frozenset(self._in_worker[worker_id]))
-        self._planner.loaded(worker_id, self._now)
+        self._planner.outcomes.loaded(worker_id, self._now)
 
     def _keep_free(self) -> None:
         """Stop who has been idle longest, as an operator would, until as many slots are free as should be."""

@@ -3,8 +3,8 @@
 from kindling.platform.etcd.binary import find_etcd_binary
 from kindling.platform.etcd.client import EtcdClient
 from kindling.platform.etcd.config import Credentials, TlsConfig
-from kindling.platform.etcd.configured import configured_etcd
 from kindling.platform.etcd.election import Leadership, campaign
+from kindling.platform.etcd.first_contact import reachable_etcd
 from kindling.platform.etcd.lease import Lease
 from kindling.platform.etcd.txn import (
     Attribute,
@@ -53,6 +53,6 @@ __all__ = [
     "WatchUpdate",
     "absent",
     "campaign",
-    "configured_etcd",
     "find_etcd_binary",
+    "reachable_etcd",
 ]

@@ -57,6 +57,8 @@ def instance_from_record(record: state_pb2.InstanceRecord) -> Instance:
         estimated_seconds=record.estimated_seconds,
         report=report_from_wire(record.report) if record.HasField("report") else None,
         tenant=record.tenant if record.HasField("tenant") else None,
+        device_bytes=record.device_bytes,
+        others=tuple(record.other_worker_ids),
     )
 
 
@@ -79,6 +81,8 @@ def instance_to_record(instance: Instance) -> state_pb2.InstanceRecord:
         estimated_seconds=instance.estimated_seconds,
         report=report_to_wire(instance.report) if instance.report else None,
         tenant=instance.tenant,
+        device_bytes=instance.device_bytes,
+        other_worker_ids=instance.others,
     )
 
 

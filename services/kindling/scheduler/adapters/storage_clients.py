@@ -26,17 +26,21 @@ _PREFETCH_SECONDS = 10.0  # beyond what its bandwidth gives
 
 
 class GrpcStorages:
-    """The storage managers at the addresses that they registered."""
+    """The storage managers at the addresses they registered, asked by the leader that was elected at a revision."""
 
-    def __init__(self, channels: ChannelPool) -> None:
+    def __init__(self, channels: ChannelPool, leader_revision: int) -> None:
         self._channels = channels
+        self._revision = leader_revision
 
     async def import_checkpoint(
         self, node: Node, order: ImportOrder
     ) -> AsyncGenerator[ImportProgress | Checkpoint, None]:
         """Pack a source into the remote store; the last item is the checkpoint."""
         request = storage_pb2.ImportCheckpointRequest(
-            request_id=order.request_id, source_uri=order.source_uri, allow_pickle=order.allow_pickle
+            request_id=order.request_id,
+            source_uri=order.source_uri,
+            allow_pickle=order.allow_pickle,
+            leader_revision=self._revision,
         )
         call = self._stub(node).ImportCheckpoint(request)
         try:
@@ -51,19 +55,24 @@ class GrpcStorages:
 
     async def evict_checkpoint(self, node: Node, digest: str, keep: Tier) -> Dropped:
         """Drop a checkpoint's chunks above a tier, as far as no lease pins them."""
-        request = storage_pb2.EvictCheckpointRequest(digest=digest, keep=tier_to_wire(keep))
+        request = storage_pb2.EvictCheckpointRequest(
+            digest=digest, keep=tier_to_wire(keep), leader_revision=self._revision
+        )
         with remote_errors(node.node_id):
             response = await self._stub(node).EvictCheckpoint(request, timeout=_DELETE_SECONDS)
         return Dropped(response.dropped_bytes, response.pinned_bytes)
 
     async def prefetch(self, node: Node, promotion: Promotion) -> bool:
-        """Bring the head of a checkpoint to DRAM; returns whether it is all there, and nothing stood in the way."""
+        """Bring the head of a checkpoint to DRAM, or a copy to the SSD; returns whether all of it is there."""
         request = storage_pb2.PrefetchCheckpointRequest(
             digest=promotion.digest,
             head_bytes=promotion.head_bytes,
             bytes_per_second=promotion.bytes_per_second,
             unused_limit_bytes=promotion.unused_limit_bytes,
-            give_way_digests=promotion.give_way,
+            give_way_digests=[one.digest for one in promotion.give_way],
+            give_way_keep_bytes=[one.keep_bytes for one in promotion.give_way],
+            leader_revision=self._revision,
+            to=tier_to_wire(promotion.to),
         )
         timeout = _PREFETCH_SECONDS + 2 * promotion.head_bytes / promotion.bytes_per_second
         with remote_errors(node.node_id):
@@ -72,7 +81,7 @@ class GrpcStorages:
 
     async def delete_checkpoint(self, node: Node, digest: str) -> None:
         """Delete a checkpoint from the remote store and the node."""
-        request = storage_pb2.DeleteCheckpointRequest(digest=digest)
+        request = storage_pb2.DeleteCheckpointRequest(digest=digest, leader_revision=self._revision)
         with remote_errors(node.node_id):
             await self._stub(node).DeleteCheckpoint(request, timeout=_DELETE_SECONDS)
 
@@ -81,7 +90,10 @@ class GrpcStorages:
     ) -> AsyncGenerator[VerifyProgress | NodeVerified, None]:
         """Read a checkpoint's chunks at every tier of the node; the last item is what was found."""
         request = storage_pb2.VerifyCheckpointRequest(
-            digest=order.digest, repair=order.repair, check_remote=order.check_remote
+            digest=order.digest,
+            repair=order.repair,
+            check_remote=order.check_remote,
+            leader_revision=self._revision,
         )
         call = self._stub(node).VerifyCheckpoint(request)
         try:
@@ -107,11 +119,15 @@ class GrpcStorages:
 
     async def status(self, node: Node) -> StorageStatus:
         """Return the node's tiers, and what became of what was prefetched there."""
-        request = storage_pb2.GetStorageStatusRequest()
+        request = storage_pb2.GetStorageStatusRequest(leader_revision=self._revision)
         with remote_errors(node.node_id):
             response = await self._stub(node).GetStorageStatus(request, timeout=_STATUS_SECONDS)
         tiers = tuple(_contents(tier) for tier in response.tiers if tier_use_from_wire(tier))
-        return StorageStatus(tiers, _counts(response.prefetch) if response.HasField("prefetch") else None)
+        return StorageStatus(
+            tiers,
+            _counts(response.prefetch) if response.HasField("prefetch") else None,
+            _counts(response.prefetch_to_ssd) if response.HasField("prefetch_to_ssd") else None,
+        )
 
     def _stub(self, node: Node) -> "storage_pb2_grpc.StorageServiceAsyncStub":
         return storage_pb2_grpc.StorageServiceStub(self._channels.get(node.storage_address))

@@ -1,6 +1,6 @@
 """Workers over gRPC."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from kindling.platform.errors import UnavailableError
 from kindling.platform.rpc.channel import ChannelPool, remote_errors
@@ -27,13 +27,16 @@ class GrpcWorkers:
         finally:
             call.cancel()
 
-    async def start(self, worker: Worker, instance: Instance) -> AsyncGenerator[LoadProgress | LoadReport, None]:
+    async def start(
+        self, worker: Worker, instance: Instance, others: Sequence[Worker]
+    ) -> AsyncGenerator[LoadProgress | LoadReport, None]:
         """Start an instance, or join its start; the last item is the report."""
         request = inference_pb2.StartInstanceRequest(
             instance_id=instance.instance_id,
             model=instance.model,
             checkpoint_digest=instance.digest,
             leader_revision=self._revision,
+            other_addresses=[other.address for other in others],
         )
         call = self._stub(worker).StartInstance(request)
         try:

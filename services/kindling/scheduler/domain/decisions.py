@@ -76,5 +76,16 @@ class Wait:
     until: float | None = None
 
 
-MakeRoom = StopInstance | MoveInstance | AwaitSlot
+Step = StopInstance | MoveInstance | AwaitSlot
+
+
+@dataclass(frozen=True, slots=True)
+class ClearDevices:
+    """Have several leave, so that there is room on these workers; what is free there already is counted on too."""
+
+    steps: tuple[Step, ...]
+    worker_ids: tuple[str, ...]
+
+
+MakeRoom = Step | ClearDevices
 Decision = StartInstance | MakeRoom | Wait

@@ -8,6 +8,7 @@ from kindling.scheduler.domain.values import ModelSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOST = 2**31 - 1
+_MOST_DEVICES = 64
 
 
 def check_name(name: str) -> None:
@@ -40,6 +41,8 @@ def check_settings(settings: ModelSettings) -> None:
     for name in ("min_instances", "max_instances", "concurrency_target", "max_queued_requests"):
         if not 0 <= getattr(settings, name) <= _MOST:
             raise _invalid(name, "it must be a small whole number, not negative")
+    if not 1 <= settings.devices <= _MOST_DEVICES:
+        raise _invalid("devices", f"it must be from 1 to {_MOST_DEVICES}, for all of them are of one node")
     for name in ("keep_alive", "max_queue_wait"):
         seconds = getattr(settings, f"{name}_seconds")
         if not math.isfinite(seconds) or seconds < 0:

@@ -20,7 +20,10 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The startup time expected on a worker, and what it is made of; ``source`` is the slowest tier it reads from."""
+    """The startup time expected on a worker, and what it is made of; ``source`` is the slowest tier it reads from.
+
+    The devices of the ``others``, workers of the same node, are taken as well.
+    """
 
     worker_id: str
     queue_seconds: float
@@ -28,6 +31,7 @@ class Estimate:
     init_seconds: float
     source: Tier | None
     dispatch_seconds: float = 0.0
+    others: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -50,7 +54,7 @@ def estimate(
     """Return the startup time of a checkpoint on a worker whose node is live; for what is parked there, no load."""
     learned = view.experience
     if view.holders.has_parked(worker.worker_id, checkpoint.digest):
-        parked_seconds = learned.parked_seconds(worker) or assumptions.parked_seconds
+        parked_seconds = learned.parked_seconds(worker, assumptions.parked_seconds)
         return Estimate(worker.worker_id, 0.0, 0.0, parked_seconds, Tier.GPU, learned.asking_seconds)
     own = Load(worker, checkpoint.digest, view.missing_bytes(worker, checkpoint), now)
     queue_seconds, load_seconds = _turn(view, own)

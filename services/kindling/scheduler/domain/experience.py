@@ -56,13 +56,13 @@ class Experience:
         known = self.builds.known(checkpoint, worker.device_kind, while_reading=_is_read(source))
         return known or worker.init_seconds or None
 
-    def parked_seconds(self, worker: Worker) -> float | None:
-        """Seconds that a worker takes to start what is parked; none before the first time.
+    def parked_seconds(self, worker: Worker, prior: float) -> float:
+        """Seconds that a worker takes to start what is parked; ``prior`` is believed before the first time.
 
         The model makes no difference: nothing of it is read, copied or built.
         """
         rate = self._unparks.get(worker.device_kind)
-        return rate.value() if rate else None
+        return (rate.value(prior) if rate else None) or prior
 
     def generation_left(self, digest: str, age_seconds: float) -> float | None:
         """Seconds that a generation granted so long ago is expected to run still; none where too few have told."""

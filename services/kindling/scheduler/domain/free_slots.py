@@ -1,5 +1,6 @@
 """The workers that have a free slot, in the orders in which a search for the best of them looks at them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +24,19 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A worker with a free slot; ``speed`` is the bytes per second from the remote store to its device."""
+    """A worker with a free slot; ``speed`` is the bytes per second from the remote store to its device.
+
+    ``free_bytes`` of the device's memory nobody needs; endless if the worker does not tell how much there is.
+    """
 
     worker: Worker
     speed: float
     group: Group
+    free_bytes: float = math.inf
+
+    def holds(self, needed_bytes: int) -> bool:
+        """Whether there is memory for so many bytes of weights."""
+        return needed_bytes <= self.free_bytes
 
 
 class _Walks:
@@ -61,10 +70,10 @@ class FreeSlots:
     def __bool__(self) -> bool:
         return bool(self._offers)
 
-    def put(self, worker: Worker, speed: float, is_loading: bool) -> None:
+    def put(self, worker: Worker, speed: float, is_loading: bool, free_bytes: float = math.inf) -> None:
         """A worker has a free slot, reached at ``speed``; its node is loading or not."""
         group = Group(is_loading, worker.device_tier, worker.device_kind, worker.init_seconds > 0)
-        offer = Offer(worker, speed, group)
+        offer = Offer(worker, speed, group, free_bytes)
         known = self._offers.get(worker.worker_id)
         if offer == known:
             return
@@ -83,6 +92,11 @@ class FreeSlots:
     def offer(self, worker_id: str) -> Offer | None:
         """The offer of a worker; none if it has no free slot."""
         return self._offers.get(worker_id)
+
+    def has_room(self, worker_id: str, needed_bytes: int) -> bool:
+        """Whether a worker has a free slot, and its device so much memory."""
+        offer = self._offers.get(worker_id)
+        return offer is not None and offer.holds(needed_bytes)
 
     def on_node(self, node_id: str) -> list[Offer]:
         """A node's offers, by worker."""

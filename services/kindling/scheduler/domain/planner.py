@@ -1,5 +1,6 @@
 """The scheduler without its surroundings: events in, plans out, time as a number. A simulator drives it as it is."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from kindling.scheduler.domain.admission import Admission
 from kindling.scheduler.domain.choosy import Choosy
 from kindling.scheduler.domain.contest import Bid, Contest
 from kindling.scheduler.domain.decisions import (
+    ClearDevices,
     MakeRoom,
     MoveInstance,
     Need,
@@ -19,6 +21,7 @@ from kindling.scheduler.domain.decisions import (
 )
 from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.outcomes import Outcomes
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
 from kindling.scheduler.domain.policy import Policy, instance_with_room
@@ -26,7 +29,7 @@ from kindling.scheduler.domain.refusals import no_device_large_enough, queue_ful
 from kindling.scheduler.domain.relocation import Relocation
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.unfit import unfit
-from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, LoadReport, Model, Request
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState, Model, Request
 from kindling.scheduler.domain.view import ClusterView
 
 _EXCHANGED = "its tenant may have no more devices, and needs this one for another model"
@@ -39,6 +42,7 @@ class Planner:
         self.view = ClusterView(limits.grant_ttl_seconds)
         self.lines = WaitingLines(self.view.grants.in_flight_of, self.view.quotas)
         self.troubles = Troubles(limits.max_start_attempts)
+        self.outcomes = Outcomes(self.view, self.troubles)
         self.limits = limits
         self._policy = policy
         self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
@@ -76,8 +80,8 @@ class Planner:
         trouble = self.troubles.blocking(model.name, now)
         if trouble is not None and not scaling.capacity(self.view, model):
             raise retold(trouble.error)
-        if self.view.sizes.none_holds(model.checkpoint.total_bytes):
-            raise no_device_large_enough(model, self.view.sizes.largest_bytes)
+        if not self.view.sizes.can_hold(model.device_bytes, model.settings.devices):
+            raise no_device_large_enough(model, self.view.sizes)
         if not request.avoid and self.lines.is_full(request, model.settings.max_queued_requests):
             raise queue_full(model)
         return self._admission.enter(request, now)
@@ -86,45 +90,10 @@ class Planner:
         """Take a grant back; unknown ones are ignored."""
         self.view.grants.release(generation_id, now)
 
-    # What becomes of starts
-
-    def started(self, instance_id: str, report: LoadReport, now: float) -> Instance | None:
-        """An instance takes generations; returns it as it is now, or none if it was given up meanwhile."""
-        instance = self.view.instances.get(instance_id)
-        if instance is None or instance.state is not InstanceState.STARTING:
-            return None
-        loaded = self.view.link(instance.worker_id).loaded(instance_id)  # it may have been told before
-        ready = replace(instance, state=InstanceState.READY, ready_at=now, report=loaded or report)
-        self.view.put_instance(ready, now)
-        self.view.grants.touch(instance_id, now)
-        if not ready.is_loading:
-            self.troubles.clear(instance.model)
-        return ready
-
-    def loaded(self, worker_id: str, now: float) -> list[Instance]:
-        """Take over which instances the worker says are loaded; returns those of which that is new."""
-        link = self.view.link(worker_id)
-        news = []
-        for instance in self.view.instances_on(worker_id):
-            report = link.loaded(instance.instance_id)
-            if report is not None and instance.report is not None and instance.is_loading:
-                later = max(0.0, report.total_seconds - instance.report.total_seconds)
-                news.append(replace(instance, report=report, loaded_at=instance.ready_at + later))
-                self.view.put_instance(news[-1], now)
-                self.troubles.clear(instance.model)
-        return news
-
     def start_failed(self, instance_id: str, error: KindlingError, now: float) -> list[Refusal]:
         """A start failed, or the load after it; returns who is refused as there is no point in trying again."""
-        known = self.view.instances.get(instance_id)
-        if known is None or known.state is InstanceState.STOPPING:  # it was given up meanwhile
-            return []
-        instance = self.view.remove_instance(instance_id)
-        if instance is None or instance.model not in self.view.models:
-            return []
-        if not self.troubles.note(instance.model, instance.worker_id, error, now):
-            return []
-        return self._give_up(self.view.models[instance.model], now)
+        model = self.outcomes.failed(instance_id, error, now)
+        return self._give_up(model, now) if model else []
 
     # Planning
 
@@ -134,7 +103,7 @@ class Planner:
         self._looks_again_at = None
         self._admission.knows_all = True
         self.view.devices.pass_time(now)
-        self.view.claimed.clear()
+        self.view.forget_claims()
         self._patience.watch_workers(now)
         plan.has_news = bool(self.view.grants.expire(now))
         plan.refusals += self._refuse(self._patience.overdue(now))
@@ -171,13 +140,15 @@ class Planner:
     def _extend_all(self, models: Iterable[Model], plan: Plan, now: float) -> None:
         """Have instances start as they are wanted. Where one model finds no slot at all, no other does that may take
         the same ones."""
-        contest, is_full = Contest(self.view, self.lines, models), False
+        contest = Contest(self.view, self.lines, models)
+        full_bytes = math.inf  # of a device, from which on nothing is to be found
         while (bid := contest.next()) is not None:
             need = self._need(bid, now)
-            is_picky = bool(need.avoid or need.excluded)
-            if not is_full or is_picky:
+            is_picky = bool(need.avoid or need.excluded or bid.model.settings.devices > 1)
+            if bid.model.device_bytes < full_bytes or is_picky:
                 wait = self._extend(need, bid, contest, plan, now)
-                is_full |= not is_picky and wait == Wait(WaitReason.NO_SLOT)
+                if wait == Wait(WaitReason.NO_SLOT) and not is_picky:
+                    full_bytes = min(full_bytes, bid.model.device_bytes if self.view.sizes.shared else 0)
 
     def _extend(self, need: Need, bid: Bid, contest: Contest, plan: Plan, now: float) -> Wait | None:
         """Do the next thing by which a model comes to the instances that who waits, and its minimum, want; none if
@@ -210,8 +181,13 @@ class Planner:
         return Need(model, bid.queued, unfit(self.view, self.troubles, model, now), avoid, bid.coming, since)
 
     def _make_room(self, decision: MakeRoom, plan: Plan, now: float) -> None:
-        """Have an instance leave if it does not yet; the rest of the plan does not count on its slot."""
-        self.view.claimed.add(decision.instance_id)
+        """Have instances leave that do not yet; the rest of the plan does not count on their slots."""
+        if isinstance(decision, ClearDevices):
+            self.view.reserved.update(decision.worker_ids)
+            for step in decision.steps:
+                self._make_room(step, plan, now)
+            return
+        self.view.claim(decision.instance_id)
         if isinstance(decision, StopInstance):
             plan.stops.append(self._stop(decision, now))
         elif isinstance(decision, MoveInstance):
@@ -237,6 +213,8 @@ class Planner:
             source=placement.source,
             started_at=now,
             tenant=tenant,
+            device_bytes=model.device_bytes,
+            others=placement.others,
         )
         self.view.put_instance(instance, now)
         return instance

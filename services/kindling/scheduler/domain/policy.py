@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import Decision, MakeRoom, Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
+from kindling.scheduler.domain.gangs import GangSearch
 from kindling.scheduler.domain.rooms import Room, RoomSearch
 from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, Model, Worker
@@ -33,12 +34,17 @@ class Policy:
 
         Busy instances move or are waited for only where somebody waits.
         """
-        shunned = {view.instances[name].worker_id for name in need.avoid if name in view.instances}
+        shunned = {
+            worker for name in need.avoid if name in view.instances for worker in view.instances[name].worker_ids
+        }
         barred = shunned | need.excluded
         if shunned >= view.startable:
             return Wait(WaitReason.NO_WORKERS)
         if barred >= view.startable:  # without the shunned ones, somebody less choosy might still succeed
             return Wait(WaitReason.NO_SLOT if shunned & view.startable else WaitReason.ALL_FAILED)
+        barred |= view.reserved
+        if need.model.settings.devices > 1:
+            return GangSearch(view, need, barred, now, self.assumptions, self.migrates).place()
         free = soonest(view, need.model.checkpoint, barred, now, self.assumptions)
         room = self._best_room(view, need, barred, now, free[0].seconds if free else math.inf)
         if room is not None:
@@ -58,6 +64,7 @@ class Policy:
         search.look_at_idle()
         if need.queued and search.limit_seconds < math.inf:  # else there is nowhere to go for anybody, or to wait less
             search.look_at_busy(migrates=self.migrates)
+        search.look_at_sets(migrates=self.migrates and need.queued > 0)
         return search.best
 
 

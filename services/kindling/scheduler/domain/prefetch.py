@@ -1,4 +1,5 @@
-"""When to bring what from SSDs to DRAM before it is asked for. Pure: (view, arrivals, now) → promotions.
+"""When to bring what from SSDs to DRAM, or from the remote store to SSDs, before it is asked for. Pure: (view,
+arrivals, now) → promotions.
 
 A promotion's benefit is the probability of a call within the horizon times the seconds that each of its bytes saves.
 """
@@ -9,24 +10,24 @@ from dataclasses import replace
 from itertools import islice
 
 from kindling.scheduler.domain.arrivals import Arrivals
+from kindling.scheduler.domain.copies import CopySearch, is_copied
+from kindling.scheduler.domain.displacement import Displacement
 from kindling.scheduler.domain.estimate import Assumptions
 from kindling.scheduler.domain.promotions import PrefetchLimits, Promotion, PromotionSearch
 from kindling.scheduler.domain.ranking import Ranking
-from kindling.scheduler.domain.values import InstanceState, Model
+from kindling.scheduler.domain.values import InstanceState, Model, Tier
 from kindling.scheduler.domain.view import ClusterView
 
-_CLEARLY_COLDER = 0.5  # what gives way is at most so probable, over what comes
 _RECHECKS_PER_HORIZON = 8
 _LONGEST_UNREVIEWED_SECONDS = 86_400.0
 _SOON_SECONDS = 0.3  # until the cluster has heard of what was brought
 # Bounds on the work of one plan.
 _LEAST_SECONDS_BETWEEN_PLANS = 0.1
 _MOST_REVIEWS = 16
-_MOST_TO_GIVE_WAY = 64
 
 
 class Prefetcher:
-    """Learns from calls, and says what to promote. At most one promotion is under way on a node.
+    """Learns from calls, and says what to promote. At most one promotion to each tier is under way on a node.
 
     Each checkpoint is reviewed when its probability may have risen, never all of them at once.
     """
@@ -37,10 +38,9 @@ class Prefetcher:
         self._arrivals = arrivals
         self._assumptions = assumptions or Assumptions()
         self._limits = limits or PrefetchLimits()
-        self._recheck_seconds = self._limits.horizon_seconds / _RECHECKS_PER_HORIZON
         self._reviews = Ranking[float]()
         self._models: defaultdict[str, set[str]] = defaultdict(set)  # by digest
-        self._under_way: dict[str, Promotion] = {}  # by node
+        self._under_way: dict[tuple[str, Tier], Promotion] = {}
         self._not_before = -math.inf
 
     def note(self, model: Model, now: float) -> None:
@@ -48,7 +48,7 @@ class Prefetcher:
         digest = model.checkpoint.digest
         self._models[digest].add(model.name)
         if self._arrivals.note(digest, now):
-            self._reviews.put(digest, now + self._recheck_seconds)
+            self._reviews.put(digest, now + self._limits.horizon_seconds / _RECHECKS_PER_HORIZON)
 
     def forget(self, digest: str) -> None:
         """Bring nothing of a checkpoint until new calls have told when it is needed."""
@@ -63,17 +63,19 @@ class Prefetcher:
         wanted.sort(key=lambda promotion: (promotion.stage, -promotion.benefit, promotion.digest))
         begun = []
         for promotion in wanted:
-            if promotion.node_id in self._under_way:
+            place = promotion.node_id, promotion.to
+            if place in self._under_way:
                 self._reviews.put(promotion.digest, now + _SOON_SECONDS)
             else:
-                begun.append(replace(promotion, give_way=self._colder(view, promotion, now)))
-                self._under_way[promotion.node_id] = begun[-1]
+                begun.append(self._bounded(view, promotion, now))
+                self._under_way[place] = begun[-1]
         return begun
 
     def ended(self, promotion: Promotion, now: float, *, is_done: bool) -> None:
         """A promotion is over; if it was not cut short, the next piece may follow."""
-        if self._under_way.get(promotion.node_id) == promotion:
-            del self._under_way[promotion.node_id]
+        place = promotion.node_id, promotion.to
+        if self._under_way.get(place) == promotion:
+            del self._under_way[place]
             if is_done and promotion.digest in self._models:
                 self._reviews.put(promotion.digest, now + _SOON_SECONDS)
 
@@ -95,19 +97,31 @@ class Prefetcher:
         if model is None:
             self.forget(digest)
             return None
-        probability = self._arrivals.probability(digest, now, self._limits.horizon_seconds)
-        self._schedule(digest, probability, now)
-        if probability < self._limits.min_probability or self._starts_at_once(view, digest):
+        limits, is_here = self._limits, is_copied(view, model.checkpoint)
+        horizon_seconds = limits.horizon_seconds if is_here else limits.remote_horizon_seconds
+        probability = self._arrivals.probability(digest, now, horizon_seconds)
+        self._schedule(digest, probability, now, horizon_seconds)
+        if probability < limits.min_probability or self._starts_at_once(view, digest):
             return None
-        return PromotionSearch(self._limits, self._assumptions, view, model.checkpoint, probability).best(
-            self._under_way
-        )
+        if is_here:
+            promotion = PromotionSearch(limits, self._assumptions, view, model.checkpoint, probability)
+            return promotion.best(self._under_way)
+        copy = CopySearch(limits, view, self._arrivals, model.checkpoint, probability, now)
+        return copy.best(self._under_way)
 
-    def _schedule(self, digest: str, probability: float, now: float) -> None:
+    def _schedule(self, digest: str, probability: float, now: float, horizon_seconds: float) -> None:
         is_wanted = probability >= self._limits.min_probability
-        rise = now if is_wanted else self._arrivals.next_rise(digest, now, self._limits.horizon_seconds)
+        rise = now if is_wanted else self._arrivals.next_rise(digest, now, horizon_seconds)
         # When it begins to rise, the probability is still what it was: some time later it is higher.
-        self._reviews.put(digest, min(rise + self._recheck_seconds, now + _LONGEST_UNREVIEWED_SECONDS))
+        recheck_seconds = horizon_seconds / _RECHECKS_PER_HORIZON
+        self._reviews.put(digest, min(rise + recheck_seconds, now + _LONGEST_UNREVIEWED_SECONDS))
+
+    def _bounded(self, view: ClusterView, promotion: Promotion, now: float) -> Promotion:
+        """A promotion to DRAM with what may give way for it; a copy's search has found that already."""
+        if promotion.to is Tier.SSD:
+            return promotion
+        others = Displacement(view, self._arrivals, self._assumptions, self._limits.horizon_seconds)
+        return replace(promotion, give_way=others.give_way(promotion, now))
 
     def _model_of(self, view: ClusterView, digest: str) -> Model | None:
         """One of the models that were called and point at a checkpoint."""
@@ -121,17 +135,3 @@ class Prefetcher:
         if any(one.digest == digest and one.state is not InstanceState.STOPPING for one in instances):
             return True
         return not view.startable.isdisjoint(view.holders.parked_in(digest))
-
-    def _colder(self, view: ClusterView, promotion: Promotion, now: float) -> tuple[str, ...]:
-        """What is in the node's DRAM and clearly less probable to be called, the least probable first.
-
-        Soon, if that can be said, for within the horizon everything may be called.
-        """
-        arrivals, horizon_seconds = self._arrivals, self._recheck_seconds
-        bound = _CLEARLY_COLDER * arrivals.probability(promotion.digest, now, horizon_seconds)
-        if bound < _CLEARLY_COLDER * self._limits.min_probability:
-            horizon_seconds, bound = self._limits.horizon_seconds, _CLEARLY_COLDER * promotion.probability
-        there = islice(view.holders.in_dram(promotion.node_id), _MOST_TO_GIVE_WAY)
-        others = [digest for digest in there if digest != promotion.digest]
-        heat = {one: arrivals.probability_at_most(one, now, horizon_seconds) for one in others}
-        return tuple(sorted((one for one in others if heat[one] < bound), key=lambda one: (heat[one], one)))

@@ -5,11 +5,13 @@ anyway while the model is built.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 from kindling.scheduler.domain.estimate import Assumptions
+from kindling.scheduler.domain.hosts import free_worker_on, has_copy, serves, worker_on
+from kindling.scheduler.domain.savings import seconds_per_byte, useful_bytes
 from kindling.scheduler.domain.values import Checkpoint, Node, Tier, Worker
 from kindling.scheduler.domain.view import ClusterView
 
@@ -19,21 +21,32 @@ _MOST_NODES = 32  # looked at
 
 @dataclass(frozen=True, slots=True)
 class PrefetchLimits:
-    """How far ahead to look, and what may be spent. Shares are of an SSD's bandwidth and of a node's DRAM."""
+    """How far ahead to look, further for what comes from the remote store, and what may be spent. Shares are of a
+    link's bandwidth, of a node's DRAM and of its SSD."""
 
     horizon_seconds: float = 120.0
+    remote_horizon_seconds: float = 600.0
     min_probability: float = 0.2
     bandwidth_share: float = 0.5
     dram_share: float = 0.5
+    ssd_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GiveWay:
+    """A checkpoint whose chunks may be dropped for another's, but for the first ``keep_bytes``."""
+
+    digest: str
+    keep_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """Bring the first ``head_bytes`` of a checkpoint to a node's DRAM, within the bounds.
+    """Bring the first ``head_bytes`` of a checkpoint to a node's DRAM, or a whole copy to its SSD, within the bounds.
 
     What is in ``give_way`` may be dropped for it, the first first. ``stage`` pieces of it are there already."""
 
-    node_id: str
+    worker_id: str  # in which the start is expected
     digest: str
     head_bytes: int
     bytes_per_second: float
@@ -41,7 +54,13 @@ class Promotion:
     probability: float
     seconds_saved_per_byte: float
     stage: int = 0
-    give_way: tuple[str, ...] = ()
+    give_way: tuple[GiveWay, ...] = ()
+    to: Tier = Tier.DRAM
+
+    @property
+    def node_id(self) -> str:
+        """The node that it is brought to."""
+        return self.worker_id.rpartition("/")[0]
 
     @property
     def benefit(self) -> float:
@@ -59,7 +78,7 @@ class PromotionSearch:
     checkpoint: Checkpoint
     probability: float
 
-    def best(self, under_way: dict[str, Promotion]) -> Promotion | None:
+    def best(self, under_way: Container[tuple[str, Tier]]) -> Promotion | None:
         """The node that has most of it in DRAM, of those without one ``under_way`` if there are any.
 
         None if a node has all that helps already, busy or not, or none has it on its SSD. A second copy would often be
@@ -67,13 +86,14 @@ class PromotionSearch:
         """
         found = []
         for node in self._holders():
-            if (worker := self._worker_on(node.node_id)) is None:
+            if (worker := worker_on(self.view, node.node_id)) is None:
                 continue
             promotion = self._promotion(node, worker)
             if promotion is None:
                 return None
             if self._is_place(node):
-                order = node.node_id in under_way, -promotion.head_bytes, -promotion.bytes_per_second, node.node_id
+                is_taken = (node.node_id, Tier.DRAM) in under_way
+                order = is_taken, -promotion.head_bytes, -promotion.bytes_per_second, node.node_id
                 found.append((order, promotion))
         return min(found)[1] if found else None
 
@@ -81,62 +101,34 @@ class PromotionSearch:
         """Live nodes that serve and hold something of it."""
         view = self.view
         for node_id in islice(view.holders.nodes(self.checkpoint.digest), _MOST_NODES):
-            if node_id in view.nodes and node_id not in view.drained:
+            if serves(view, node_id):
                 yield view.nodes[node_id]
 
     def _is_place(self, node: Node) -> bool:
         """Whether a node has a whole copy on its SSD, loads nothing, and has a worker that could start the model."""
-        held = self.view.holders.held(node.node_id, self.checkpoint.digest)
-        is_copied = held.get(Tier.SSD, 0) >= self.checkpoint.total_bytes
         is_quiet = not self.view.loads.on_node(node.node_id)
-        return is_copied and is_quiet and self._free_worker_on(node.node_id) is not None
-
-    def _worker_on(self, node_id: str) -> Worker | None:
-        """A worker that the model would start in, or any if none is free."""
-        names = sorted(self.view.workers_on.get(node_id, ()))
-        known = (self.view.workers[name] for name in names if name in self.view.workers)
-        return self._free_worker_on(node_id) or next(known, None)
-
-    def _free_worker_on(self, node_id: str) -> Worker | None:
-        """A worker with a free slot, or with an instance that would make room."""
-        view = self.view
-        free = (offer.worker for offer in view.slots.on_node(node_id))
-        idle = (
-            view.workers[instance.worker_id]
-            for instance in view.instances_on_node(node_id)
-            if instance.worker_id in view.startable and not view.is_busy(instance)
-        )
-        return next(chain(free, idle), None)
+        is_free = free_worker_on(self.view, node.node_id) is not None
+        return has_copy(self.view, node.node_id, self.checkpoint) and is_quiet and is_free
 
     def _promotion(self, node: Node, worker: Worker) -> Promotion | None:
         """The next piece for a node; none if more would save nothing there."""
-        total_bytes, bandwidths = self.checkpoint.total_bytes, self.view.experience.bandwidths
-        speed = bandwidths.path(node, Tier.SSD, worker.device_tier)
-        known_seconds = self.view.experience.init_seconds(self.checkpoint, worker, Tier.SSD)
-        init_seconds = known_seconds or self.assumptions.init_seconds
-        useful_bytes = total_bytes - int(init_seconds * speed)
+        useful = useful_bytes(self.view, worker, self.checkpoint, self.assumptions)
         held_bytes = self.view.holders.held(node.node_id, self.checkpoint.digest).get(Tier.DRAM, 0)
-        saved = 1 / speed - _seconds_per_byte_from_dram(self.view, node, worker)
-        if held_bytes >= useful_bytes or saved <= 0:
+        saved = seconds_per_byte(self.view, worker, Tier.SSD)
+        if held_bytes >= useful or saved <= 0:
             return None
-        piece_bytes = math.ceil(total_bytes / _PIECES)
+        piece_bytes = math.ceil(self.checkpoint.total_bytes / _PIECES)
+        ssd_speed = self.view.experience.bandwidths.path(node, Tier.SSD, Tier.DRAM)
         return Promotion(
-            node_id=node.node_id,
+            worker_id=worker.worker_id,
             digest=self.checkpoint.digest,
-            head_bytes=min(useful_bytes, held_bytes + piece_bytes),
-            bytes_per_second=self.limits.bandwidth_share * bandwidths.path(node, Tier.SSD, Tier.DRAM),
+            head_bytes=min(useful, held_bytes + piece_bytes),
+            bytes_per_second=self.limits.bandwidth_share * ssd_speed,
             unused_limit_bytes=int(self.limits.dram_share * _dram_bytes(node)),
             probability=self.probability,
             seconds_saved_per_byte=saved,
             stage=held_bytes // piece_bytes,
         )
-
-
-def _seconds_per_byte_from_dram(view: ClusterView, node: Node, worker: Worker) -> float:
-    """What a byte in DRAM still takes to the device: nothing where that computes on DRAM."""
-    if worker.device_tier is Tier.DRAM:
-        return 0.0
-    return 1 / view.experience.bandwidths.path(node, Tier.DRAM, worker.device_tier)
 
 
 def _dram_bytes(node: Node) -> int:

@@ -1,5 +1,6 @@
 """The cluster as the leader sees it: records of etcd, reports of workers and the leader's own decisions, indexed."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -56,6 +57,7 @@ class ClusterRecords:
         self.unheard: set[str] = set()  # workers that have instances and do not tell of them
         self.minimal: set[str] = set()  # models with min_instances
         self.claimed: set[str] = set()  # instances that leave, on whose slots the plan under way counts
+        self.reserved: set[str] = set()  # workers, on what is free there it counts as well
         self.setbacks = Troubles(max_attempts=1)  # migrations that failed, by source
         self.of_model: defaultdict[str, set[str]] = defaultdict(set)
         self.on_worker: defaultdict[str, set[str]] = defaultdict(set)
@@ -71,8 +73,8 @@ class ClusterRecords:
 
     def instances_on_node(self, node_id: str) -> list[Instance]:
         """The instances on a node, by id."""
-        there = (one for worker_id in self.workers_on.get(node_id, ()) for one in self.instances_on(worker_id))
-        return sorted(there, key=lambda one: one.instance_id)
+        there = set().union(*(self.on_worker.get(worker_id, ()) for worker_id in self.workers_on.get(node_id, ())))
+        return [self.instances[name] for name in sorted(there)]
 
     def serves(self, instance: Instance) -> bool:
         """Whether an instance takes generations: it computes, can be reached, and runs what its model points at now."""
@@ -105,6 +107,26 @@ class ClusterRecords:
         """Slots of a worker that neither a decision nor an instance of any origin holds."""
         held = self.on_worker.get(worker.worker_id, set()) | self.link(worker.worker_id).running
         return max(0, worker.slots - len(held))
+
+    def free_bytes(self, worker: Worker) -> float:
+        """Bytes of a worker's device that no instance needs, endless where that is not told. What nobody has decided
+        may need all of it, until it is stopped; what is parked can be dropped at any time."""
+        if not worker.memory_bytes:
+            return math.inf
+        held = self.on_worker.get(worker.worker_id, set())
+        if self.link(worker.worker_id).running - held:
+            return 0
+        return worker.memory_bytes - sum(self.instances[name].device_bytes for name in held)
+
+    def claim(self, instance_id: str) -> None:
+        """The plan under way counts on the slot of an instance that leaves, and on memory free beside it."""
+        self.claimed.add(instance_id)
+        self.reserved |= self.sizes.shared.intersection(self.instances[instance_id].worker_ids)
+
+    def forget_claims(self) -> None:
+        """A new plan begins."""
+        self.claimed.clear()
+        self.reserved.clear()
 
     def missing_bytes(self, worker: Worker, checkpoint: Checkpoint) -> dict[Tier, int]:
         """Bytes of a checkpoint not yet at a worker's device, by the fastest tier of its node that has them."""

@@ -8,6 +8,7 @@ from kindling.platform.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from kindling.scheduler.domain.device_sizes import DeviceSizes
 from kindling.scheduler.domain.values import Instance, Model
 
 _RETRY_SECONDS = 5.0
@@ -76,20 +77,36 @@ def no_workers() -> UnavailableError:
     )
 
 
-def no_device_large_enough(model: Model, largest_bytes: int) -> FailedPreconditionError:
-    """No worker that is there can ever hold the model's weights."""
-    needed_bytes = model.checkpoint.total_bytes
+def no_device_large_enough(model: Model, sizes: DeviceSizes) -> FailedPreconditionError:
+    """No worker that is there can ever hold the model's weights, nor so many of a node its parts."""
+    devices, enough = model.settings.devices, sizes.devices_for(model.checkpoint.total_bytes)
+    largest_bytes = int(max(0, sizes.largest_bytes(devices)))
+    advice = (
+        f"deploy it with `--devices {enough}`, for {enough} devices of a node hold it together"
+        if enough and enough != devices
+        else "add a worker whose device holds more, or deploy a smaller or quantized model"
+    )
     return FailedPreconditionError(
-        f"model {model.name!r} has {needed_bytes:,} bytes of weights, and the largest device holds {largest_bytes:,}: "
-        "add a worker whose device holds more, or deploy a smaller or quantized model; one model over several devices "
-        "is not supported yet",
+        f"model {model.name!r} has {model.checkpoint.total_bytes:,} bytes of weights, "
+        f"{_too_large(model, largest_bytes)}: {advice}",
         reason="NO_DEVICE_LARGE_ENOUGH",
         metadata={
             "model": model.name,
-            "needed_bytes": str(needed_bytes),
+            "devices": str(devices),
+            "needed_bytes": str(model.device_bytes),
             "largest_device_bytes": str(largest_bytes),
         },
     )
+
+
+def _too_large(model: Model, largest_bytes: int) -> str:
+    devices = model.settings.devices
+    if devices == 1:
+        return f"and the largest device holds {largest_bytes:,}"
+    parts = f"{model.device_bytes:,} for each of its {devices} devices"
+    if not largest_bytes:
+        return f"{parts}, and no node has {devices} devices of a kind"
+    return f"{parts}, and the largest {devices} of a node hold {largest_bytes:,} each"
 
 
 def load_broken(instance: Instance) -> UnavailableError:

@@ -6,6 +6,7 @@ from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
 from kindling.scheduler.domain.decisions import (
     AwaitSlot,
+    ClearDevices,
     MakeRoom,
     MoveInstance,
     Need,
@@ -46,7 +47,7 @@ class Relocation:
     def to_worker(self, model: Model, worker: Worker, sources: Sequence[Instance], now: float) -> list[Move]:
         """Move instances of a model to the one on a worker, which is started if need be.
 
-        Raises WORKER_UNREACHABLE, NODE_DRAINED, NO_FREE_SLOT or MIGRATION_UNDERWAY.
+        Raises WORKER_UNREACHABLE, NODE_DRAINED, NO_FREE_SLOT, NO_FREE_MEMORY or MIGRATION_UNDERWAY.
         """
         target = self._instance_there(model, worker)
         for instance in (*sources, *([target] if target else [])):
@@ -78,6 +79,8 @@ class Relocation:
     def _start_there(self, model: Model, worker: Worker, tenant: str | None, now: float) -> Start:
         if not self._view.free_slots(worker):
             raise setbacks.no_free_slot(worker, [one.model for one in self._view.instances_on(worker.worker_id)])
+        if (free_bytes := self._view.free_bytes(worker)) < model.device_bytes:
+            raise setbacks.no_free_memory(worker, model, int(free_bytes))
         placement = self._policy.place_on(self._view, model, worker, now)
         return Start(self._new_instance(model, placement, now, tenant), placement, (), None)
 
@@ -116,6 +119,9 @@ class Relocation:
         name = instance.instance_id
         if instance.state is InstanceState.STARTING or not self._view.is_busy(instance):
             return self._stop(name, _DRAINED, now)
+        if instance.others:
+            self._obstacles[name] = setbacks.stays_on_its_devices(instance)
+            return None
         if (setback := self._view.setbacks.blocking(name, now)) is not None:
             self._obstacles[name] = f"moving {name} failed and is tried again: {setback.error.message}"
             return None
@@ -126,13 +132,16 @@ class Relocation:
         if other is not None and self._has_room(other, instance, model):
             return self._move(instance, other, _DRAINED)
         decision = self._place(instance, model, now)
+        if isinstance(decision, ClearDevices):  # one after the other: the next plan finds the first one leaving
+            self._view.reserved.update(decision.worker_ids)
+            decision = next((one for one in decision.steps if isinstance(one, StopInstance)), decision.steps[0])
         if isinstance(decision, StartInstance):
             placement = decision.placement
             target = self._new_instance(model, placement, now, instance.tenant)
             start = Start(target, placement, decision.alternatives, None)
             return self._move(instance, start.instance, _DRAINED, start)
         if isinstance(decision, StopInstance | AwaitSlot):
-            self._view.claimed.add(decision.instance_id)
+            self._view.claim(decision.instance_id)
         if isinstance(decision, StopInstance):
             return self._stop(decision.instance_id, decision.reason, now)
         if isinstance(decision, AwaitSlot | MoveInstance) or decision.reason not in _NO_PLACE:

@@ -1,21 +1,30 @@
 """What to enter into the view's indexes for a worker, a model or an instance of which something has changed."""
 
 from kindling.scheduler.domain.records import ClusterRecords
-from kindling.scheduler.domain.values import NEVER, InstanceState
+from kindling.scheduler.domain.values import NEVER, Instance, InstanceState
 
 
 def review_worker(records: ClusterRecords, worker_id: str) -> None:
     """Whether a worker can start instances, has a free slot, and is heard of as long as it has instances."""
-    worker, has_instances = records.workers.get(worker_id), bool(records.on_worker.get(worker_id))
-    _mark(records.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or has_instances)
+    worker, there = records.workers.get(worker_id), records.on_worker.get(worker_id, ())
+    _mark(records.workers_on[worker_id.rpartition("/")[0]], worker_id, worker is not None or bool(there))
     records.sizes.enter(worker_id, worker)
     can_start = worker is not None and records.can_start(worker)
     _mark(records.startable, worker_id, can_start)
-    _mark(records.unheard, worker_id, has_instances and not records.link(worker_id).connected)
+    is_missed = not records.link(worker_id).connected and any(
+        needs(records.instances[name], worker_id) for name in there
+    )
+    _mark(records.unheard, worker_id, is_missed)
     if worker is None or not can_start or not records.free_slots(worker):
         records.slots.drop(worker_id)
     else:
-        records.slots.put(worker, records.remote_speed(worker), is_loading=bool(records.loads.on_node(worker.node_id)))
+        is_loading = bool(records.loads.on_node(worker.node_id))
+        records.slots.put(worker, records.remote_speed(worker), is_loading, records.free_bytes(worker))
+
+
+def needs(instance: Instance, worker_id: str) -> bool:
+    """Whether something has to be done once a worker of an instance is lost; not if another stops it already."""
+    return worker_id == instance.worker_id or instance.state is not InstanceState.STOPPING
 
 
 def review_model(records: ClusterRecords, name: str) -> None:

@@ -1,22 +1,24 @@
 """Slots that are not free, and what it takes to have a model start there: the paper's locality by migration."""
 
+import math
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from itertools import chain, islice
 
-from kindling.scheduler.domain import scaling
-from kindling.scheduler.domain.decisions import AwaitSlot, MakeRoom, MoveInstance, Need, StopInstance, Wait, WaitReason
+from kindling.scheduler.domain.decisions import AwaitSlot, ClearDevices, MakeRoom, Need, Wait, WaitReason
+from kindling.scheduler.domain.departures import Departures, move, stop
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.values import Instance, Worker
+from kindling.scheduler.domain.victims import VictimSet, cheapest_set
 from kindling.scheduler.domain.view import ClusterView
 
 _LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
 _LOOKED_THROUGH = 64  # idle ones, for as many that may be evicted
 _MOVERS = 4  # busy instances that might move, and idle ones that might make room for them
 _DOUBT = 2.0  # times as long: a busy instance may be given more work before it has done what it has
-_MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +46,76 @@ class RoomSearch:
     assumptions: Assumptions
     limit_seconds: float
     best: Room | None = None
+    _judge: Departures = field(init=False)
     _estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by node and kind of device
     _near: list[tuple[float, Worker]] | None = None
     _oldest: list[Instance] | None = None
 
+    def __post_init__(self) -> None:
+        self._judge = Departures(self.view, self.need, self.barred, self.now, self.assumptions)
+
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
         view = self.view
-        leaving = (
-            view.instances[name] for name in chain(sorted(view.stopping), view.migrations) if name not in view.claimed
-        )
-        ending = (one for one in leaving if self._is_allowed(one) and not _ends_with_its_work(view, one))
-        for instance in islice(ending, _LOOKED_AT):
-            self._consider(Room(self._leaves_in(instance) + self._there(instance), 0.0, _await(instance)))
+        leaving = (view.instances[name] for name in chain(sorted(view.stopping), view.migrations))
+        for instance in islice(filter(self._judge.is_ending, leaving), _LOOKED_AT):
+            if self._judge.frees_enough(instance):
+                seconds = self._judge.leaves_in(instance) + self._there(instance)
+                self._consider(Room(seconds, 0.0, AwaitSlot(instance.instance_id)))
 
     def look_at_idle(self) -> None:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
-        near = islice(filter(self._can_be_evicted, self._there_sooner()), _LOOKED_AT)
+        near = islice(filter(self._judge.can_be_evicted, self._there_sooner()), _LOOKED_AT)
         for victim in chain(near, self._evictable()):
-            if (seconds := self._there(victim)) < self.limit_seconds:
-                self._consider(Room(seconds, self._regret(victim), _stop(victim)))
+            if (seconds := self._there(victim)) < self.limit_seconds and self._judge.frees_enough(victim):
+                self._consider(Room(seconds, self._judge.regret(victim), stop(victim)))
 
     def look_at_busy(self, *, migrates: bool = True) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        for victim in islice(filter(self._can_be_moved, self._there_sooner()), _MOVERS):
+        alone = (victim for victim in self._there_sooner() if self._judge.can_be_moved(victim))
+        for victim in islice(filter(self._judge.frees_enough, alone), _MOVERS):
             if migrates:
                 self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
+    def look_at_sets(self, *, migrates: bool) -> None:
+        """Devices from which it may take more than one to leave: the cheapest set of them."""
+        for worker in self._shared():
+            self._look_at_set(worker, migrates)
+        if migrates and self.limit_seconds == math.inf and self.view.slots:  # too small ones, for who moves there
+            for name in nsmallest(_LOOKED_AT, filter(self._is_closed, self.view.startable)):
+                self._look_at_set(self.view.workers[name], migrates)
+
+    def _look_at_set(self, worker: Worker, migrates: bool) -> None:
+        if (there := self._ready_in(worker)) < self.limit_seconds:
+            victims = self._judge.victims_on(worker, {worker.worker_id}, migrates=migrates)
+            short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
+            if (chosen := cheapest_set(victims, short_bytes)) is not None:
+                self._consider(_cleared(worker, there, chosen))
+
     def _look_at_moving(self, victim: Instance) -> None:
         """Its generations can go to a free slot, or to one from which somebody idle has to go first."""
-        checkpoint, barred = self.view.models[victim.model].checkpoint, frozenset({victim.worker_id})
+        checkpoint, barred = self.view.models[victim.model].checkpoint, {victim.worker_id} | self.view.reserved
         free = soonest(self.view, checkpoint, barred, self.now, self.assumptions)
         for target in free[:1]:
-            self._consider_moving(victim, target, 0.0, _move(victim, target, self.need.model))
+            self._consider_moving(victim, target, 0.0, move(victim, target, self.need.model))
         if not free:
-            others = (one for one in self._evictable() if one.worker_id != victim.worker_id)
+            others = (one for one in self._evictable() if self._can_be_replaced_by(victim, one))
             for other in islice(others, _MOVERS):
                 worker = self.view.workers[other.worker_id]
                 target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
-                self._consider_moving(victim, target, self._regret(other), _stop(other))
+                self._consider_moving(victim, target, self._judge.regret(other), stop(other))
 
     def _consider_moving(self, victim: Instance, target: Estimate, regret: float, decision: MakeRoom) -> None:
         handover = migration_seconds(self.view, victim, self.view.workers[target.worker_id])
         seconds = target.seconds + handover + self._there(victim)
         self._consider(Room(seconds, handover + regret, decision))
+
+    def _can_be_replaced_by(self, victim: Instance, other: Instance) -> bool:
+        """Whether a busy instance fits elsewhere once an idle one has left there."""
+        worker = self.view.workers[other.worker_id]
+        is_elsewhere = other.worker_id != victim.worker_id
+        return is_elsewhere and victim.device_bytes <= self.view.free_bytes(worker) + other.device_bytes
 
     def _look_at_waiting(self, victim: Instance) -> None:
         """Who has waited for long waits no longer than starting elsewhere would take all in all."""
@@ -96,7 +123,7 @@ class RoomSearch:
             return
         seconds, waited = left * _DOUBT + self._there(victim), self.now - self.need.since
         if seconds + waited < self.limit_seconds:
-            self._consider(Room(seconds, self._regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+            self._consider(Room(seconds, self._judge.regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
 
     def _consider(self, room: Room) -> None:
         if room.cost_seconds < self.limit_seconds:
@@ -114,13 +141,13 @@ class RoomSearch:
             yield from self.view.instances_on(worker.worker_id)
 
     def _nearby(self) -> Iterator[tuple[float, Worker]]:
-        """Workers without a free slot that have the checkpoint parked, or whose nodes hold some of it, as far as the
+        """Workers without room that have the checkpoint parked, or whose nodes hold some of it, as far as the
         model would be ready there within the limit."""
         view, digest = self.view, self.need.model.checkpoint.digest
         nodes = islice(view.holders.nodes(digest), _LOOKED_AT)
         there = chain.from_iterable(view.workers_on.get(node_id, ()) for node_id in nodes)
         for name in sorted({*view.holders.parked_in(digest), *there}):
-            if name in view.startable and name not in view.slots and name not in self.barred:
+            if name in view.startable and self._is_closed(name):
                 worker = view.workers[name]
                 if (seconds := self._ready_in(worker)) < self.limit_seconds:
                     yield seconds, worker
@@ -130,8 +157,25 @@ class RoomSearch:
         if self._oldest is None:
             oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
             some = islice(oldest, _LOOKED_THROUGH)
-            self._oldest = list(islice(filter(self._can_be_evicted, some), _LOOKED_AT))
+            self._oldest = list(islice(filter(self._judge.can_be_evicted, some), _LOOKED_AT))
         return self._oldest
+
+    def _shared(self) -> Iterator[Worker]:
+        """Workers without room whose device several instances can share: where the model would be ready sooner, then
+        those with somebody who leaves or has long been idle."""
+        view = self.view
+        if not view.sizes.shared:
+            return
+        leaving = (view.instances[name] for name in islice(chain(sorted(view.stopping), view.migrations), _LOOKED_AT))
+        there = chain(self._there_sooner(), filter(self._judge.is_ending, leaving), self._evictable())
+        for name in dict.fromkeys(one.worker_id for one in there):
+            if name in view.sizes.shared and name in view.startable and self._is_closed(name):
+                yield view.workers[name]
+
+    def _is_closed(self, worker_id: str) -> bool:
+        """Whether the model may be started in a worker, and there is no room."""
+        has_room = self.view.slots.has_room(worker_id, self.need.model.device_bytes)
+        return worker_id not in self.barred and not has_room
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])
@@ -149,55 +193,10 @@ class RoomSearch:
         init_seconds = view.experience.init_seconds(checkpoint, worker, there.source) or self.assumptions.init_seconds
         return there.seconds_with(init_seconds)
 
-    # Who can leave
 
-    def _is_allowed(self, instance: Instance) -> bool:
-        return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
-
-    def _can_be_evicted(self, instance: Instance) -> bool:
-        return self._is_allowed(instance) and scaling.is_spare(self.view, instance)
-
-    def _can_be_moved(self, instance: Instance) -> bool:
-        view, name = self.view, instance.instance_id
-        if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
-            return False
-        is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
-        return is_settled and view.is_busy(instance)
-
-    # What it costs
-
-    def _leaves_in(self, instance: Instance) -> float:
-        """Seconds until an instance that stops or moves is expected to be gone."""
-        if (migration := self.view.migrations.get(instance.instance_id)) is None:
-            return 0.0
-        target = self.view.instances[migration.target_id]
-        is_starting, worker = target.state is InstanceState.STARTING, self.view.workers.get(target.worker_id)
-        handover = migration_seconds(self.view, instance, worker) if worker else 0.0
-        return handover + (max(0.0, target.started_at + target.estimated_seconds - self.now) if is_starting else 0.0)
-
-    def _regret(self, victim: Instance) -> float:
-        """Seconds that the next request for an evicted model loses: a start there, as likely as it was used lately."""
-        view = self.view
-        if not view.is_current(victim) or view.idle.is_over(victim.instance_id, self.now):
-            return 0.0
-        idle_since, checkpoint = view.grants.idle_since(victim.instance_id), view.models[victim.model].checkpoint
-        again = estimate(view, view.workers[victim.worker_id], checkpoint, self.now, self.assumptions)
-        idle_seconds = 0.0 if idle_since is None else self.now - idle_since
-        return (again.seconds - again.queue_seconds) * _MEMORY_SECONDS / (_MEMORY_SECONDS + idle_seconds)
-
-
-def _ends_with_its_work(view: ClusterView, instance: Instance) -> bool:
-    """Whether an instance stops, but only after its generations."""
-    return instance.state is InstanceState.STOPPING and view.is_busy(instance)
-
-
-def _await(instance: Instance) -> AwaitSlot:
-    return AwaitSlot(instance.instance_id)
-
-
-def _stop(victim: Instance) -> StopInstance:
-    return StopInstance(victim.instance_id, "the slot is needed by another model")
-
-
-def _move(victim: Instance, target: Estimate, model: Model) -> MoveInstance:
-    return MoveInstance(victim.instance_id, target, f"{model.name} is ready sooner in its place")
+def _cleared(worker: Worker, there: float, chosen: VictimSet) -> Room:
+    """Ready once they have left, one after the other."""
+    seconds = there + sum(victim.seconds for victim in chosen.victims)
+    harm_seconds = sum(victim.harm_seconds for victim in chosen.victims)
+    steps = tuple(victim.step for victim in chosen.victims)
+    return Room(seconds, harm_seconds, ClearDevices(steps, (worker.worker_id,)) if len(steps) > 1 else steps[0])

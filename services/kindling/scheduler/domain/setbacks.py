@@ -73,6 +73,26 @@ def no_free_slot(worker: Worker, models: Sequence[str]) -> ResourceExhaustedErro
     )
 
 
+def no_free_memory(worker: Worker, model: Model, free_bytes: int) -> ResourceExhaustedError:
+    """The worker has a slot, and what runs there leaves too little of its device's memory."""
+    return ResourceExhaustedError(
+        f"worker {worker.worker_id} has {free_bytes:,} bytes of its device free, and model {model.name!r} needs "
+        f"{model.device_bytes:,}; make room with `kindling evict`, or name another worker",
+        reason="NO_FREE_MEMORY",
+        metadata={"worker_id": worker.worker_id, "free_bytes": str(free_bytes)},
+    )
+
+
+def several_devices_stay(model: Model) -> FailedPreconditionError:
+    """An instance on several devices cannot be moved."""
+    return FailedPreconditionError(
+        f"model {model.name!r} runs on {model.settings.devices} devices at once, and such instances do not move; "
+        "`kindling evict` stops idle ones, and the next request starts one where that is soonest",
+        reason="SEVERAL_DEVICES_STAY",
+        metadata={"model": model.name, "devices": str(model.settings.devices)},
+    )
+
+
 def not_running(model: str, worker_id: str = "") -> FailedPreconditionError:
     """There is nothing to move."""
     where = f" on {worker_id}" if worker_id else ""
@@ -126,6 +146,11 @@ def no_place(instance: Instance, why: str) -> str:
         f"{instance.instance_id} has generations and nowhere to go, for {why}; it ends with them, or moves once there "
         "is a free slot on another node"
     )
+
+
+def stays_on_its_devices(instance: Instance) -> str:
+    """It has several devices, and so it cannot move."""
+    return f"{instance.instance_id} runs on {len(instance.worker_ids)} devices and cannot move; it ends with its work"
 
 
 def ends_where_it_is(instance: Instance, generations: int) -> str:

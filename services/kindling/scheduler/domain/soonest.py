@@ -15,7 +15,7 @@ Rank = tuple[float, bool, float, float, str]
 def soonest(
     view: ClusterView, checkpoint: Checkpoint, barred: AbstractSet[str], now: float, assumptions: Assumptions
 ) -> list[Estimate]:
-    """Return placements on workers with a free slot that are not barred, the best first; empty if there is none.
+    """Return placements on workers with a free slot and memory that are not barred, the best first; maybe none.
 
     The first is the best of all. Of equal ones it is the one whose node loads nothing, that has the faster path from
     the remote store, that builds models sooner, then by worker. Not every other is there: those that have nothing of
@@ -89,9 +89,7 @@ class _Search:
         """Those allowed that have nothing of the checkpoint."""
         for offer in offers:
             worker = offer.worker
-            if not (
-                worker.worker_id in self.barred or worker.worker_id in self._workers or worker.node_id in self._nodes
-            ):
+            if self._fits(offer) and not (worker.worker_id in self._workers or worker.node_id in self._nodes):
                 yield offer
 
     def _one_of_each_kind(self, node_id: str) -> Iterator[Offer]:
@@ -100,17 +98,20 @@ class _Search:
         kinds = set()
         for offer in self.view.slots.on_node(node_id):
             worker = offer.worker
-            if worker.worker_id in self.barred:
+            if not self._fits(offer):
                 continue
             kind = offer.group, worker.init_seconds, worker.worker_id if worker.worker_id in busy else ""
             if kind not in kinds and worker.worker_id not in self._workers:
                 kinds.add(kind)
                 yield offer
 
+    def _fits(self, offer: Offer) -> bool:
+        return offer.worker.worker_id not in self.barred and offer.holds(self.checkpoint.total_bytes)
+
     def _look(self, offers: Iterable[Offer]) -> None:
         for offer in offers:
             name = offer.worker.worker_id
-            if name not in self.barred and name not in self._seen:
+            if name not in self._seen and self._fits(offer):
                 placement = estimate(self.view, offer.worker, self.checkpoint, self.now, self.assumptions)
                 ranked = rank(offer, placement)
                 self._seen[name] = ranked, placement

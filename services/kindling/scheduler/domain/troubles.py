@@ -1,5 +1,6 @@
 """Starts that failed: where not to try again, when to give up, and what those who wait are told."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import chain
@@ -8,6 +9,8 @@ from kindling.platform.errors import Code, KindlingError
 
 # The checkpoint itself is at fault: another worker would say the same.
 _DETERMINISTIC = frozenset({Code.INVALID_ARGUMENT, Code.DATA_LOSS, Code.UNIMPLEMENTED, Code.NOT_FOUND})
+# What is wanted cannot be done by these workers: trying again only helps once there are others.
+_HOPELESS = frozenset({Code.UNIMPLEMENTED})
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _LEFT_OUT_SECONDS = 10.0  # long enough that the other workers have their turn
@@ -15,7 +18,8 @@ _LEFT_OUT_SECONDS = 10.0  # long enough that the other workers have their turn
 
 @dataclass(slots=True)
 class Trouble:
-    """The failed starts of a model since one succeeded; ``error`` is the first of the present attempt."""
+    """The failed starts of a model since one succeeded; ``error`` is the first of the present attempt, or
+    one that settles it."""
 
     error: KindlingError
     excluded: dict[str, float] = field(default_factory=dict)  # workers, and until when
@@ -46,20 +50,26 @@ class Troubles:
         The worker is left out for a while, not for good: it may be the only one that ever has room.
         """
         trouble = self._of_model.setdefault(model, Trouble(error))
-        if not trouble.attempts:
+        if not trouble.attempts or error.code in _DETERMINISTIC:
             trouble.error = error
         trouble.excluded[worker_id] = now + _LEFT_OUT_SECONDS
         trouble.attempts += 1
         return error.code in _DETERMINISTIC or trouble.attempts >= self._max_attempts
 
     def give_up(self, model: str, now: float) -> KindlingError:
-        """End the attempt and begin a pause; returns the error that it began with."""
+        """End the attempt and begin a pause; returns the error that it began with, or what settled it.
+
+        What these workers cannot do is not tried again until another one comes, or the model changes.
+        """
         trouble = self._of_model[model]
+        trouble.attempts = 0
+        trouble.excluded.clear()
+        if trouble.error.code in _HOPELESS:
+            trouble.blocked_until = math.inf
+            return trouble.error
         pause = min(_FIRST_PAUSE_SECONDS * 2**trouble.given_up, _LONGEST_PAUSE_SECONDS)
         trouble.given_up = min(trouble.given_up + 1, 10)
         trouble.blocked_until = now + pause
-        trouble.attempts = 0
-        trouble.excluded.clear()
         trouble.error.retry_after_seconds = pause
         return trouble.error
 
@@ -72,12 +82,15 @@ class Troubles:
         """When a pause is over next, or a worker may be tried again."""
         troubles = self._of_model.values()
         ends = chain.from_iterable((one.blocked_until, *one.excluded.values()) for one in troubles)
-        return min((end for end in ends if end > now), default=None)
+        return min((end for end in ends if now < end < math.inf), default=None)
 
     def readmit(self, worker_id: str) -> None:
-        """A worker came back: what failed on it before says nothing any more."""
+        """A worker came, or came back: what failed on it before says nothing any more, and it may do what others
+        cannot."""
         for trouble in self._of_model.values():
             trouble.excluded.pop(worker_id, None)
+            if trouble.blocked_until == math.inf:
+                trouble.blocked_until = -math.inf
 
     def keep(self, models: Collection[str]) -> None:
         """Forget the troubles of all others."""

@@ -7,5 +7,5 @@ from kindling.scheduler.domain.view import ClusterView
 
 def unfit(view: ClusterView, troubles: Troubles, model: Model, now: float) -> frozenset[str]:
     """Return the workers whose device is too small for a model, or where its start has failed a short while ago."""
-    small, failed = view.sizes.too_small(model.checkpoint.total_bytes), troubles.excluded(model.name, now)
+    small, failed = view.sizes.too_small(model.device_bytes), troubles.excluded(model.name, now)
     return small | failed if small and failed else small or failed

@@ -49,7 +49,8 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model is scaled and queued; ``max_instances`` of 0 means as many as there are slots."""
+    """How a model is scaled and queued; ``max_instances`` of 0 means as many as there are slots. Each instance takes
+    ``devices`` of one node, all of a kind."""
 
     min_instances: int = 0
     max_instances: int = 0
@@ -57,6 +58,7 @@ class ModelSettings:
     keep_alive_seconds: float = 300.0
     max_queued_requests: int = 1024
     max_queue_wait_seconds: float = 600.0
+    devices: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class Model:
     settings: ModelSettings = field(default_factory=ModelSettings)
     source_uri: str = ""
     create_time: float = 0.0
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of weights that an instance takes of each of its devices."""
+        return -(-self.checkpoint.total_bytes // self.settings.devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +177,8 @@ class Instance:
 
     ``source`` is the slowest tier that its weights were expected from. The report is there from when it is ready;
     ``loaded_at`` is when its last chunk was, if that was after it was ready. ``tenant`` is on whose behalf it was
-    started, empty for the default one; none if no request was.
-    """
+    started, empty for the default one; none if no request was. It takes ``device_bytes`` of its worker's device and of
+    each of the ``others`` on the same node, for all of which its worker speaks."""
 
     instance_id: str
     model: str
@@ -186,11 +193,18 @@ class Instance:
     report: LoadReport | None = None
     source: Tier | None = None
     tenant: str | None = None
+    device_bytes: int = 0
+    others: tuple[str, ...] = ()
 
     @property
     def node_id(self) -> str:
         """The node of its worker, whose id is `node/worker`."""
         return self.worker_id.rpartition("/")[0]
+
+    @property
+    def worker_ids(self) -> tuple[str, ...]:
+        """Its worker, and the others whose devices it takes."""
+        return (self.worker_id, *self.others)
 
     @property
     def is_loading(self) -> bool:

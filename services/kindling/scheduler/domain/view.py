@@ -63,8 +63,9 @@ class ClusterView(ClusterRecords):
         known = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = instance
         self.of_model[instance.model].add(instance.instance_id)
-        self.on_worker[instance.worker_id].add(instance.instance_id)
-        self.workers_on[instance.node_id].add(instance.worker_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].add(instance.instance_id)
+            self.workers_on[instance.node_id].add(worker_id)
         self.entered.setdefault(instance.instance_id, next(self._numbers))
         self.grants.open(instance.instance_id, now)
         self.devices.enter(instance, now)
@@ -98,7 +99,8 @@ class ClusterView(ClusterRecords):
         if instance is None:
             return None
         self.of_model[instance.model].discard(instance_id)
-        self.on_worker[instance.worker_id].discard(instance_id)
+        for worker_id in instance.worker_ids:
+            self.on_worker[worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
         self.claimed.discard(instance_id)
         self.loads.end(instance)
@@ -145,8 +147,9 @@ class ClusterView(ClusterRecords):
         self._enter_link(report.worker_id, replace(link, connected=True, report=report))
         strangers = []
         for running in report.instances:
-            if running.instance_id not in self.instances:
+            if (known := self.instances.get(running.instance_id)) is None:
                 strangers.append(running.instance_id)
+            if known is None or known.worker_id != report.worker_id:
                 continue
             self.confirmed.add(running.instance_id)
             self.grants.report(running.instance_id, running.generation_ids, now, running.tenants)
@@ -160,6 +163,7 @@ class ClusterView(ClusterRecords):
             instance
             for instance in absent
             if instance.state is InstanceState.READY
+            and instance.worker_id == report.worker_id
             and (instance.instance_id in self.confirmed or instance.ready_at < link.since)
         ]
 

@@ -122,7 +122,7 @@ class KindlingStrategy:
         def loaded(report: LoadReport) -> None:
             self._loaded[name] = report
             self._report_node(worker_id)
-            self.planner.loaded(worker_id, self._events.now)
+            self.planner.outcomes.loaded(worker_id, self._events.now)
             self._tell_loaded(worker_id)
 
         early = loaded if self._starts_early else None
@@ -131,7 +131,7 @@ class KindlingStrategy:
 
     def _started(self, instance_id: str, worker_id: str, report: LoadReport) -> None:
         self._running[worker_id][instance_id] = set()
-        self.planner.started(instance_id, report, self._events.now)
+        self.planner.outcomes.started(instance_id, report, self._events.now)
         self._report_node(worker_id)
         self._tell_loaded(worker_id)
 

@@ -5,10 +5,11 @@ Memory itself is a port; here buffers are numbers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kindling.platform.errors import InternalError
+from kindling.storage.domain.give_way import GiveWay
 from kindling.storage.domain.prefetch_tally import PrefetchTally
 
 
@@ -95,19 +96,20 @@ class ChunkPool:
         occupant = self._occupants[digest]
         occupant.filled = max(occupant.filled, min(chunks, len(occupant.buffers)))
 
-    def make_prefetch_room(self, digest: str, give_way: Sequence[str], unused_limit_bytes: int) -> int | None:
+    def make_prefetch_room(self, digest: str, give_way: Sequence[GiveWay], unused_limit_bytes: int) -> int | None:
         """Give the pinned ``digest`` a buffer for one more chunk; none if that is not to be had.
 
-        Only a free buffer is used, or one from the tail of the first of ``give_way`` that nobody has pinned; and not
-        more than ``unused_limit_bytes`` in all are prefetched bytes that nobody has used yet.
+        Only a free buffer is used, or one from the tail of the first of ``give_way`` that nobody has pinned and that
+        has more than it keeps; and not more than ``unused_limit_bytes`` in all are prefetched bytes that nobody has
+        used yet.
         """
         occupant = self._occupants[digest]
-        others = [name for name in give_way if name != digest and self._unpinned(name)]
+        others = [one for one in give_way if one.digest != digest and self._unpinned(one.digest)]
         length = occupant.lengths[len(occupant.buffers)]
         while self.unused_bytes + length > unused_limit_bytes:
-            if not self._shorten_first([name for name in others if self._has_unused(name)]):
+            if not self._shorten_first(one.digest for one in others if self._has_unused(one)):
                 return None
-        if not self._free and not self._shorten_first(others):
+        if not self._free and not self._shorten_first(one.digest for one in others if self._has_spare(one)):
             return None
         buffer = self._free.pop()
         occupant.buffers.append(buffer)
@@ -213,16 +215,21 @@ class ChunkPool:
             return False
         return self._shorten_first([min(candidates)[1]])
 
-    def _shorten_first(self, digests: Sequence[str]) -> bool:
-        """Take the last buffer of the first of ``digests`` that has one."""
-        digest = next((name for name in digests if name in self._occupants), None)
+    def _shorten_first(self, digests: Iterable[str]) -> bool:
+        """Take the last buffer of the first of ``digests``, if there is one; each has some."""
+        digest = next(iter(digests), None)
         if digest is None:
             return False
         self._cut(digest, len(self._occupants[digest].buffers) - 1)
         return True
 
-    def _has_unused(self, digest: str) -> bool:
-        return digest in self._occupants and self._occupants[digest].unused_from is not None
+    def _has_unused(self, one: GiveWay) -> bool:
+        """Whether the last buffer of what may be shortened was prefetched, and not used since."""
+        return self._has_spare(one) and self._occupants[one.digest].unused_from is not None
+
+    def _has_spare(self, one: GiveWay) -> bool:
+        occupant = self._occupants.get(one.digest)
+        return occupant is not None and occupant.bytes_of(len(occupant.buffers) - 1) >= one.keep_bytes
 
     def _unpinned(self, digest: str) -> bool:
         occupant = self._occupants.get(digest)

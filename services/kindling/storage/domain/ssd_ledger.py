@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kindling.platform.errors import InternalError
+from kindling.storage.domain.prefetch_tally import PrefetchTally
 
 
 @dataclass(slots=True)
@@ -13,6 +14,7 @@ class SsdEntry:
     pins: int = 0
     sealed: bool = False
     last_used: int = 0
+    unused_bytes: int = 0  # prefetched, and nobody has opened the checkpoint since
 
 
 class SsdLedger:
@@ -22,6 +24,7 @@ class SsdLedger:
         self.capacity_bytes = capacity_bytes
         self._entries: dict[str, SsdEntry] = {}
         self._uses = 0
+        self.tally = PrefetchTally()
 
     def add(self, digest: str, size_bytes: int, *, sealed: bool) -> None:
         """Note a copy, unpinned; it counts as just used."""
@@ -34,7 +37,23 @@ class SsdLedger:
 
     def remove(self, digest: str) -> None:
         """Forget the copy, if there is one."""
-        self._entries.pop(digest, None)
+        entry = self._entries.pop(digest, None)
+        if entry is not None and entry.unused_bytes:
+            self.tally.misses += 1
+            self.tally.wasted_bytes += entry.unused_bytes
+
+    def mark_prefetched(self, digest: str, size_bytes: int) -> None:
+        """Note that so much of the copy was written before anybody asked for it."""
+        self._entries[digest].unused_bytes += size_bytes
+        self.tally.prefetched_bytes += size_bytes
+
+    def note_use(self, digest: str) -> None:
+        """Note that somebody opens the checkpoint: what was prefetched of its copy was worth it."""
+        entry = self._entries.get(digest)
+        if entry is not None and entry.unused_bytes:
+            self.tally.hits += 1
+            self.tally.hit_bytes += entry.unused_bytes
+            entry.unused_bytes = 0
 
     def pin(self, digest: str) -> None:
         """Keep the copy until :meth:`unpin`."""
@@ -89,6 +108,11 @@ class SsdLedger:
     def used_bytes(self) -> int:
         """Bytes of all copies."""
         return sum(entry.size_bytes for entry in self._entries.values())
+
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes that were prefetched and not used since."""
+        return sum(entry.unused_bytes for entry in self._entries.values())
 
     @property
     def pinned_bytes(self) -> int:

@@ -4,7 +4,7 @@ from kindling.platform.errors import FailedPreconditionError
 
 
 class KnownLeader:
-    """The latest leader that a worker has heard of, by the revision at which it was elected."""
+    """The latest leader that a process has heard of, by the revision at which it was elected."""
 
     def __init__(self) -> None:
         self._revision = 0
@@ -14,7 +14,7 @@ class KnownLeader:
         if revision and revision < self._revision:
             raise FailedPreconditionError(
                 f"the scheduler elected at revision {revision} was followed by the one elected at {self._revision}; if "
-                "etcd was set back to an earlier state, start the worker anew",
+                "etcd was set back to an earlier state, start this process anew",
                 reason="LEADER_DEPOSED",
                 metadata={"revision": str(revision), "later_revision": str(self._revision)},
             )

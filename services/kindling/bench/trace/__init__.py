@@ -1,1 +1,0 @@
-"""`kindling bench trace`: what tracing costs a worker's decode step."""

@@ -1,0 +1,115 @@
+"""Who can leave a device, how soon, and what others lose by it."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from kindling.scheduler.domain import scaling
+from kindling.scheduler.domain.decisions import AwaitSlot, MoveInstance, Need, StopInstance
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
+from kindling.scheduler.domain.soonest import soonest
+from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.victims import Victim
+from kindling.scheduler.domain.view import ClusterView
+
+_MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
+
+
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """Judges the instances that a model, which needs room outside of ``barred`` workers, might take the place of."""
+
+    view: ClusterView
+    need: Need
+    barred: AbstractSet[str]
+    now: float
+    assumptions: Assumptions
+
+    # Who can leave
+
+    def is_allowed(self, instance: Instance) -> bool:
+        """Whether the model may be started where the instance is."""
+        return instance.worker_id in self.view.startable and instance.worker_id not in self.barred
+
+    def can_be_evicted(self, instance: Instance) -> bool:
+        """Whether an instance can be stopped at once."""
+        return self.is_allowed(instance) and scaling.is_spare(self.view, instance)
+
+    def can_be_moved(self, instance: Instance) -> bool:
+        """Whether a busy instance's generations can go on elsewhere; not those of several devices."""
+        view, name = self.view, instance.instance_id
+        if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
+            return False
+        is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
+        return is_settled and not instance.others and view.is_busy(instance)
+
+    def is_ending(self, instance: Instance) -> bool:
+        """Whether an instance leaves already, nobody else counts on that, and not only after all its work."""
+        is_leaving = instance.state is InstanceState.STOPPING or instance.instance_id in self.view.migrations
+        if not is_leaving or instance.instance_id in self.view.claimed or not self.is_allowed(instance):
+            return False
+        return not (instance.state is InstanceState.STOPPING and self.view.is_busy(instance))
+
+    def frees_enough(self, instance: Instance) -> bool:
+        """Whether the model fits where an instance is, once that alone has left."""
+        worker = self.view.workers[instance.worker_id]
+        return self.need.model.device_bytes <= self.view.free_bytes(worker) + instance.device_bytes
+
+    # What it costs
+
+    def leaves_in(self, instance: Instance) -> float:
+        """Seconds until an instance that stops or moves is expected to be gone."""
+        if (migration := self.view.migrations.get(instance.instance_id)) is None:
+            return 0.0
+        target = self.view.instances[migration.target_id]
+        is_starting, worker = target.state is InstanceState.STARTING, self.view.workers.get(target.worker_id)
+        handover = migration_seconds(self.view, instance, worker) if worker else 0.0
+        return handover + (max(0.0, target.started_at + target.estimated_seconds - self.now) if is_starting else 0.0)
+
+    def regret(self, victim: Instance) -> float:
+        """Seconds that the next request for an evicted model loses: a start there, as likely as it was used lately."""
+        view = self.view
+        if not view.is_current(victim) or view.idle.is_over(victim.instance_id, self.now):
+            return 0.0
+        idle_since, checkpoint = view.grants.idle_since(victim.instance_id), view.models[victim.model].checkpoint
+        again = estimate(view, view.workers[victim.worker_id], checkpoint, self.now, self.assumptions)
+        idle_seconds = 0.0 if idle_since is None else self.now - idle_since
+        return (again.seconds - again.queue_seconds) * _MEMORY_SECONDS / (_MEMORY_SECONDS + idle_seconds)
+
+    # All of a device
+
+    def victims_on(self, worker: Worker, taken: set[str], *, migrates: bool) -> list[Victim]:
+        """Everybody on a device who leaves, or can be made to.
+
+        Who moves gets a worker of its own to go to, none of those ``taken``; it is entered there.
+        """
+        found = (self._victim(one, taken, migrates) for one in self.view.instances_on(worker.worker_id))
+        return [victim for victim in found if victim is not None]
+
+    def _victim(self, instance: Instance, taken: set[str], migrates: bool) -> Victim | None:
+        if self.is_ending(instance):
+            return Victim(AwaitSlot(instance.instance_id), instance.device_bytes, self.leaves_in(instance))
+        if self.can_be_evicted(instance):
+            return Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
+        if migrates and self.is_allowed(instance) and self.can_be_moved(instance):
+            return self._mover(instance, taken)
+        return None
+
+    def _mover(self, instance: Instance, taken: set[str]) -> Victim | None:
+        checkpoint = self.view.models[instance.model].checkpoint
+        free = soonest(self.view, checkpoint, taken | self.view.reserved, self.now, self.assumptions)
+        if not free:
+            return None
+        taken.add(free[0].worker_id)
+        handover = migration_seconds(self.view, instance, self.view.workers[free[0].worker_id])
+        step = move(instance, free[0], self.need.model)
+        return Victim(step, instance.device_bytes, free[0].seconds + handover, handover)
+
+
+def stop(victim: Instance) -> StopInstance:
+    """Have an idle instance stop."""
+    return StopInstance(victim.instance_id, "the slot is needed by another model")
+
+
+def move(victim: Instance, target: Estimate, model: Model) -> MoveInstance:
+    """Have a busy instance move for a model's sake."""
+    return MoveInstance(victim.instance_id, target, f"{model.name} is ready sooner in its place")
