@@ -15,7 +15,7 @@ from kindling.cli.span_tree import render_trace
 from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import cluster_pb2
 
-_PICTURE_COLUMNS = 150
+_PICTURE_COLUMNS = 190
 
 
 def trace(
