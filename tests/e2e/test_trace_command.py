@@ -16,11 +16,16 @@ from support.cluster import RunningCluster
 @pytest.fixture(scope="module")
 def answer(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> httpx.Response:
     """What a cold request got."""
-    api.deploy(cluster.grpc_address, "watched", make_checkpoint(tmp_path_factory.mktemp("watched") / "model"))
+    api.deploy(cluster.grpc_address, "watched", _checkpoint(tmp_path_factory))
     body = {"model": "watched", "prompt": "fox", "max_tokens": 4, "temperature": 0}
     answer = httpx.post(f"{cluster.http_url}/v1/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer
+
+
+def _checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that no other test has had loaded."""
+    return make_checkpoint(tmp_path_factory.mktemp("watched") / "model", seed=77)
 
 
 def trace(cluster: RunningCluster, *arguments: str) -> subprocess.CompletedProcess[str]:

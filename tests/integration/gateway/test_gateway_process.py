@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from kindling.gateway import http_edge
+from kindling.gateway import http_edge, telemetry
 from support.gateway_peers import MODEL, REPLY, gateway_rig
 
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
@@ -95,6 +95,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(http_edge, "tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
     return exporter
 
 
@@ -105,11 +106,16 @@ async def test_a_request_joins_the_callers_trace(spans: InMemorySpanExporter):
         answer = await rig.client.post("/v1/chat/completions", json=BODY, headers=headers)
         assert answer.headers["x-request-id"] == trace_id
         completion_tokens = answer.json()["usage"]["completion_tokens"]
-    (span,) = spans.get_finished_spans()
+    chat, span = spans.get_finished_spans()
     assert f"{span.context.trace_id:032x}" == trace_id
     assert span.name == "POST /v1/chat/completions"
-    assert span.attributes["gen_ai.request.model"] == MODEL
-    assert span.attributes["gen_ai.operation.name"] == "chat"
-    assert span.attributes["kindling.tenant"] == "acme"
-    assert span.attributes["gen_ai.usage.output_tokens"] == completion_tokens
+    assert span.attributes["gen_ai.response.id"] == answer.json()["id"]
+    assert chat.parent.span_id == span.context.span_id
+    assert chat.name == f"chat {MODEL}"
+    assert chat.attributes["gen_ai.request.model"] == MODEL
+    assert chat.attributes["gen_ai.operation.name"] == "chat"
+    assert chat.attributes["gen_ai.provider.name"] == "kindling"
+    assert chat.attributes["kindling.tenant"] == "acme"
+    assert chat.attributes["gen_ai.usage.output_tokens"] == completion_tokens
+    assert chat.attributes["gen_ai.response.finish_reasons"] == (answer.json()["choices"][0]["finish_reason"],)
     assert span.attributes["http.response.status_code"] == 200

@@ -98,8 +98,9 @@ class Planner:
     # Planning
 
     def plan(self, now: float) -> Plan:
-        """Return what to do now. Calling again at once returns nothing new."""
-        plan = Plan()
+        """Return what to do now. Calling again at once returns nothing new to do; only why something stays on a drained
+        node may be news once more, as it is judged before others make room."""
+        plan, obstacles = Plan(), self.relocation.obstacles
         self._looks_again_at = None
         self._admission.knows_all = True
         self.view.devices.pass_time(now)
@@ -113,6 +114,9 @@ class Planner:
         for model in in_order:  # all of them before any needs room, lest somebody awaited be made to leave
             self._serve(model, plan, now)
         self._extend_all(in_order, plan, now)
+        if plan.starts:
+            self.relocation.clear_drained(plan, now)  # again: what starts by now may be a place to go to
+        plan.has_news |= obstacles != self.relocation.obstacles
         self._stop_surplus(plan, now)  # again: those who might have used an idle one have a place elsewhere by now
         return plan
 

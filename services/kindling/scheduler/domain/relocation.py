@@ -1,6 +1,6 @@
 """Where running instances go: on an operator's word, or because their node is drained. Pure, as the policy is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
@@ -100,7 +100,7 @@ class Relocation:
 
     def clear_drained(self, plan: Plan, now: float) -> None:
         """Have what is on drained nodes leave them: what starts or is idle stops, the rest moves as soon as it can."""
-        before, self._obstacles = self._obstacles, {}
+        self._obstacles = {}
         for instance in [
             one for node_id in sorted(self._view.drained) for one in self._view.instances_on_node(node_id)
         ]:
@@ -111,7 +111,11 @@ class Relocation:
                 plan.stops.append(leaving)
             elif leaving is not None:
                 plan.moves.append(leaving)
-        plan.has_news |= before != self._obstacles
+
+    @property
+    def obstacles(self) -> Mapping[str, str]:
+        """Why instances on drained nodes stay for now, by their ids."""
+        return self._obstacles
 
     def _away(self, instance: Instance, plan: Plan, now: float) -> Move | Stop | None:
         """What brings an instance away; none while it has to wait, for instance for those who leave its place."""
