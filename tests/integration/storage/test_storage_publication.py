@@ -46,6 +46,16 @@ async def load(stub: Any, digest: str) -> None:
         pass
 
 
+async def until_written(stub: Any, size_bytes: int) -> None:
+    """Return once the SSD holds so much, and nothing is being written: what is, cannot make room for another."""
+    async with asyncio.timeout(20):
+        while True:
+            status = await stub.GetStorageStatus(storage_pb2.GetStorageStatusRequest())
+            (ssd,) = (tier for tier in status.tiers if tier.tier == checkpoint_pb2.TIER_SSD)
+            if ssd.used_bytes >= size_bytes and not ssd.pinned_bytes:
+                return
+
+
 async def until_known(etcd: EtcdClient, key: str, *, there: bool) -> None:
     """Return once etcd has a record at the key, or none."""
     async with asyncio.timeout(10):
@@ -93,5 +103,6 @@ async def test_what_made_room_for_another_is_told_too(place: Place, etcd: EtcdCl
         key = residency_key(PREFIX, "node-a", first.digest)
         await load(stub, first.digest)
         await until_known(etcd, key, there=True)
+        await until_written(stub, first.total_bytes)
         await load(stub, second.digest)
         await until_known(etcd, key, there=False)
