@@ -1,6 +1,7 @@
 """The public gRPC API as the command line calls it."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from kindling.v1 import (
 )
 
 DEFAULT_ADDRESS = "127.0.0.1:8081"
+API_KEY_VARIABLE = "KINDLING_API_KEY"
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
 # Deleting and evicting wait until generations are done and files are gone.
@@ -142,8 +144,11 @@ class ClusterClient:
 
 @asynccontextmanager
 async def connect(address: str, timeout_seconds: float = CONNECT_SECONDS) -> AsyncIterator[ClusterClient]:
-    """Open a client of the gateway at ``address``; CLUSTER_UNREACHABLE if nothing answers there."""
-    channel = open_channel(address)
+    """Open a client of the gateway at ``address``, which shows the key in KINDLING_API_KEY if there is one.
+
+    Raises UnavailableError CLUSTER_UNREACHABLE if nothing answers there.
+    """
+    channel = open_channel(address, api_key=os.environ.get(API_KEY_VARIABLE, ""))
     try:
         if not await _reachable(channel, timeout_seconds):
             raise UnavailableError(

@@ -6,6 +6,7 @@ from typing import Self
 
 import grpc
 
+from kindling.platform.rpc.bearer import with_key
 from kindling.platform.rpc.status import remote_errors
 from kindling.platform.rpc.tracing import client_interceptors
 from kindling.platform.telemetry import tracing_enabled
@@ -23,14 +24,14 @@ _RETRY = {
 _SERVICE_CONFIG = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})
 
 
-def open_channel(address: str, *, keepalive: bool = True, retry: bool = True) -> grpc.aio.Channel:
-    """Open a channel to ``host:port``.
+def open_channel(address: str, *, keepalive: bool = True, retry: bool = True, api_key: str = "") -> grpc.aio.Channel:
+    """Open a channel to ``host:port``; an ``api_key`` goes with every call of one request.
 
     With ``retry``, calls that fail as UNAVAILABLE before a byte of the answer came are tried four times in all; callers
     that know a better place to go do without. With ``keepalive`` a peer that hangs is noticed within about 15 seconds.
     """
-    interceptors = client_interceptors() if tracing_enabled() else None
-    return grpc.aio.insecure_channel(address, options=_options(keepalive, retry), interceptors=interceptors)
+    interceptors = [*with_key(api_key), *(client_interceptors() if tracing_enabled() else [])]
+    return grpc.aio.insecure_channel(address, options=_options(keepalive, retry), interceptors=interceptors or None)
 
 
 class ChannelPool:
