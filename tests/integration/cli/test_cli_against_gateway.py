@@ -237,9 +237,10 @@ def test_an_empty_pipe_is_wrong_usage(gateway):
 
 
 def read_until(terminal, text):
+    """Read up to a text and not a byte further: what follows is for the next call, however much came at once."""
     seen = b""
-    while text not in seen:
-        seen += os.read(terminal, 4096)
+    while not seen.endswith(text):
+        seen += os.read(terminal, 1)
     return seen
 
 
