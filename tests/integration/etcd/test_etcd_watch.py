@@ -1,4 +1,5 @@
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
@@ -195,4 +196,15 @@ async def test_every_acknowledged_put_is_seen_once_and_in_order_across_three_kil
     assert revisions == sorted(set(revisions)), "an event came twice or out of order"
     assert len(acknowledged) == puts + 1
     # A put whose answer was lost is repeated: its first event is seen too, though never acknowledged.
-    assert [event for event in seen if event in set(acknowledged)] == sorted(acknowledged)
+    missed = [event for event in acknowledged if event not in set(seen)]
+    # One member before etcd 3.5.5 answers before it has written (etcd's issue 14370): what it forgets when killed in
+    # between is lost to everyone, and its revision given to another put.
+    assert [event for event in missed if not gave_twice(own_etcd, event, dict(seen))] == []
+    assert len(missed) <= len(kill_after), "more than a put in flight at each kill was missed"
+
+
+def gave_twice(server: EtcdServer, event: tuple[int, bytes], seen: dict[int, bytes]) -> bool:
+    """Whether the server itself told of two values at the revision of ``event``: then, to a watch, and now."""
+    revision, value = event
+    answer = server.call_json("/v3/kv/range", {"key": b64encode(b"k/a").decode(), "revision": revision})
+    return {b64decode(answer["kvs"][0]["value"]), seen.get(revision, value)} != {value}
