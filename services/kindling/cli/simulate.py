@@ -8,6 +8,7 @@ import typer
 
 from kindling.bench.console import report_console
 from kindling.cli.console import err
+from kindling.cli.parameters import JsonPath, check_output_directory
 from kindling.simulate.mechanisms import Mechanism
 from kindling.simulate.options import SimulateOptions
 from kindling.simulate.policies import PolicyName
@@ -46,8 +47,11 @@ def simulate(
         Suite | None,
         typer.Option(help="ServerlessLLM's evaluation; heeds --rate, --duration, --concurrency, --seeds, --price."),
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
-    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write tables and pictures there.")] = None,
+    json: JsonPath = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", callback=check_output_directory, help="Write tables and pictures there."),
+    ] = None,
 ) -> None:
     """Compare how long requests wait for their models: the scheduler's own code, under virtual time, beside others."""
     from kindling.simulate.command import Output, compare, reproduce
