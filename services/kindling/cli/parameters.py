@@ -15,7 +15,7 @@ from kindling.platform.errors import InvalidArgumentError
 def check_output_file(path: Path | None) -> Path | None:
     """Return ``path`` if a file can be written there: said before a run of minutes, not after it.
 
-    Raises InvalidArgumentError OUTPUT_NOT_WRITABLE.
+    Raises InvalidArgumentError FILE_NOT_WRITABLE.
     """
     if path is None:
         return None
@@ -31,7 +31,7 @@ def check_output_file(path: Path | None) -> Path | None:
 def check_output_directory(path: Path | None) -> Path | None:
     """Return ``path`` once there is a directory that can be written to; it is made if need be.
 
-    Raises InvalidArgumentError OUTPUT_NOT_WRITABLE.
+    Raises InvalidArgumentError FILE_NOT_WRITABLE.
     """
     if path is None:
         return None
@@ -46,7 +46,7 @@ def check_output_directory(path: Path | None) -> Path | None:
 
 def _not_writable(path: Path, why: str) -> InvalidArgumentError:
     message = f"{str(path)!r} cannot be written: {why}; name another place."
-    return InvalidArgumentError(message, reason="OUTPUT_NOT_WRITABLE", metadata={"path": str(path)})
+    return InvalidArgumentError(message, reason="FILE_NOT_WRITABLE", metadata={"path": str(path)})
 
 
 Address = Annotated[

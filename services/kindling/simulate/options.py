@@ -11,8 +11,9 @@ class SimulateOptions:
     """Names are those of the catalogues.
 
     ``cv`` of 0 leaves the trace's arrivals as they are, and empty ``lengths`` its lengths. With a ``rate``, requests
-    per second of all models, the trace's own is left aside; a ``duration_seconds`` of 0 is as long as the trace. Each
-    of ``seeds`` draws a workload of its own, the same for all ``policies``. ``mechanisms`` are Kindling's.
+    per second of all models, the trace's own is left aside; a ``duration_seconds`` of 0 is as long as the trace, else
+    its beginning. Each of ``seeds`` draws a workload of its own, the same for all ``policies``. ``mechanisms`` are
+    Kindling's.
     """
 
     policies: tuple[PolicyName, ...] = tuple(PolicyName)

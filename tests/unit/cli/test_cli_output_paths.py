@@ -19,7 +19,7 @@ COMMANDS = [
 def test_a_file_in_no_directory_is_refused_before_the_run(command, tmp_path):
     result = runner.invoke(app, [*command, str(tmp_path / "none" / "out")])
     assert result.exit_code == 2
-    assert "OUTPUT_NOT_WRITABLE" in result.stderr
+    assert "FILE_NOT_WRITABLE" in result.stderr
     assert "there is no directory" in result.stderr
 
 
@@ -32,4 +32,4 @@ def test_a_directory_is_no_file_to_write(command, tmp_path):
 def test_a_report_needs_a_directory_that_can_be_made(tmp_path):
     (tmp_path / "file").touch()
     result = runner.invoke(app, ["simulate", "--report", str(tmp_path / "file" / "report")])
-    assert (result.exit_code, "OUTPUT_NOT_WRITABLE" in result.stderr) == (2, True)
+    assert (result.exit_code, "FILE_NOT_WRITABLE" in result.stderr) == (2, True)
