@@ -122,12 +122,12 @@ def place(
     nodes: Annotated[int, typer.Option(min=4, help="Nodes of the cluster.")] = 1_000,
     workers: Annotated[int, typer.Option(min=1, help="Workers of each node, with one slot each.")] = 8,
     models: Annotated[
-        int | None, typer.Option(min=1, help="Models deployed; 1.25 for each worker if not given.")
+        int | None, typer.Option(min=1, help="Models deployed, more than workers; 1.25 for each if not given.")
     ] = None,
     residency: Annotated[
         int | None, typer.Option(min=0, help="Checkpoints that nodes hold; ten for each model if not given.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Events in the cluster.")] = 40_000,
+    steps: Annotated[int, typer.Option(min=100, help="Events in the cluster.")] = 40_000,
 ) -> None:
     """Measure how many decisions per second the scheduler makes, and how their cost grows with the cluster.
 
