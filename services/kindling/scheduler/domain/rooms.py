@@ -99,9 +99,8 @@ class RoomSearch:
         """Devices from which it may take more than one to leave: the cheapest set of them."""
         for worker in self._shared():
             self._look_at_set(worker)
-        if (
-            self.judge.moves and self.limit_seconds == math.inf and self.view.slots
-        ):  # too small ones, for who moves there
+        if self.judge.moves and self.limit_seconds == math.inf and self.view.slots:
+            # What is free is too small for it, but not for those who might move there.
             for name in nsmallest(_LOOKED_AT, filter(self._is_closed, self.view.startable)):
                 self._look_at_set(self.view.workers[name])
 
