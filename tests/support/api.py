@@ -1,7 +1,7 @@
 """The public API as a test's thread calls it: blocking, one channel per call."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +76,8 @@ def status(address: str) -> cluster_pb2.GetClusterStatusResponse:
 
 def stream(
     address: str, model: str, token_ids: Sequence[int], sampling: inference_pb2.SamplingParams
-) -> Iterator[generation_pb2.CompleteResponse]:
-    """Yield the events of an answer to a prompt of tokens."""
+) -> Generator[generation_pb2.CompleteResponse]:
+    """Yield the events of an answer to a prompt of tokens; closing it cancels the call."""
     request = generation_pb2.CompleteRequest(
         model=model, token_ids=generation_pb2.TokenIds(ids=token_ids), sampling=sampling
     )

@@ -11,7 +11,7 @@ _OURS, _PLAIN = "#1c7ed6", "#74b9f5"
 _BASELINES: Final = dict(
     zip(
         (name for name in PolicyName if name is not PolicyName.FULL),
-        ("#868e96", "#2b8a3e", "#9c6644", "#c92a2a", "#f59f00", "#212529"),
+        ("#868e96", "#2b8a3e", "#9c6644", "#c92a2a", "#f59f00", "#212529", "#ced4da"),
         strict=True,
     )
 )

@@ -18,6 +18,7 @@ from kindling.simulate.simulated_cluster import SimulatedCluster
 from kindling.simulate.strategies.always_on import AlwaysOnStrategy
 from kindling.simulate.strategies.kindling import KindlingStrategy
 from kindling.simulate.strategies.plain import PlainStrategy, nearest_device, random_device
+from kindling.simulate.strategies.pooled import PooledStrategy
 from kindling.simulate.strategies.preempting import PreemptingStrategy
 from kindling.simulate.strategies.strategy import Strategy
 from kindling.simulate.workload import Workload
@@ -72,7 +73,7 @@ def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
         message = f"No request comes in {workload.name}, seed {seed}; give a higher rate or a longer duration."
         raise InvalidArgumentError(message, reason="NO_REQUESTS")
     cluster = _cluster(variant, workload, setup)
-    strategy = _strategy(variant.policy, cluster, setup.settings, seed)
+    strategy = _strategy(variant.policy, cluster, setup, seed)
     for number, arrival in enumerate(workload.arrivals):
         generation = Generation(f"generation-{number}", arrival)
         cluster.events.at(arrival.at_seconds, partial(strategy.arrive, generation))
@@ -93,7 +94,7 @@ def run(variant: Variant, workload: Workload, setup: Setup, seed: int) -> Run:
 def _cluster(variant: Variant, workload: Workload, setup: Setup) -> SimulatedCluster:
     node = in_gangs(without_kept_tiers(variant.policy, setup.node), setup.model)
     nodes = setup.nodes
-    if variant.policy is PolicyName.ALWAYS_ON:
+    if variant.policy.has_device_per_model:
         nodes = math.ceil(len(workload.models) / node.devices)
     return SimulatedCluster(
         Events(),
@@ -107,11 +108,14 @@ def _cluster(variant: Variant, workload: Workload, setup: Setup) -> SimulatedClu
     )
 
 
-def _strategy(policy: PolicyName, cluster: SimulatedCluster, settings: ModelSettings, seed: int) -> Strategy:
+def _strategy(policy: PolicyName, cluster: SimulatedCluster, setup: Setup, seed: int) -> Strategy:
+    settings = setup.settings
     if policy is PolicyName.FULL:
         return KindlingStrategy(cluster, settings)
     if policy is PolicyName.ALWAYS_ON:
         return AlwaysOnStrategy(cluster, settings)
+    if policy is PolicyName.POOLED:
+        return PooledStrategy(cluster, settings, setup.nodes * cluster.profile.devices * settings.concurrency_target)
     if policy is PolicyName.PREEMPTING:
         return PreemptingStrategy(cluster, settings)
     choose = nearest_device if policy is PolicyName.LOCALITY else random_device(seed)

@@ -8,6 +8,7 @@ class Mechanism(enum.StrEnum):
     """Something that the simulated cluster does only if it is asked to."""
 
     MIGRATION = "migration"  # what generates moves where its device is needed more; always where a node is drained
+    CONSOLIDATION = "consolidation"  # what several instances of a model generate goes on in fewer, to make room
     PROGRESSIVE_START = "progressive-start"  # generations begin once the model is built, layers wait for their weights
     PARTIAL_RESIDENCY = "partial-residency"  # DRAM drops chunks from the tails of checkpoints, not whole ones
     PARKING = "parking"  # the weights of what has stopped stay in the device's memory until that is needed

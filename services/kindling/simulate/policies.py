@@ -16,6 +16,7 @@ class PolicyName(enum.StrEnum):
     DOWNLOAD = "download"  # any device; each start downloads, as Ray Serve does
     DOWNLOAD_CACHED = "download-cached"  # any device; what a node downloaded once is on its SSD
     ALWAYS_ON = "always-on"  # a device for each model, as many as that takes: to compare the cost
+    POOLED = "pooled"  # as many places, each of which serves every model at once: a floor, not a system
 
     @property
     def begins_on_ssd(self) -> bool:
@@ -25,7 +26,12 @@ class PolicyName(enum.StrEnum):
     @property
     def is_baseline(self) -> bool:
         """Whether it is what a user would otherwise have on the same devices."""
-        return self not in (PolicyName.FULL, PolicyName.ALWAYS_ON)
+        return self is not PolicyName.FULL and not self.has_device_per_model
+
+    @property
+    def has_device_per_model(self) -> bool:
+        """Whether every model is loaded all the time, on as many devices as that takes."""
+        return self in (PolicyName.ALWAYS_ON, PolicyName.POOLED)
 
 
 def without_kept_tiers(policy: PolicyName, profile: NodeProfile) -> NodeProfile:

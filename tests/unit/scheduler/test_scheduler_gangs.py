@@ -8,6 +8,7 @@ from kindling.platform.errors import FailedPreconditionError, UnimplementedError
 from kindling.scheduler.domain.decisions import (
     ClearDevices,
     Decision,
+    JoinInstance,
     MoveInstance,
     Need,
     StartInstance,
@@ -24,7 +25,7 @@ from support import scheduler_views as views
 from support.scheduler_views import GB
 
 PAIR = views.model("pair", total_bytes=30 * GB, devices=2, concurrency_target=1)
-ONE = views.model("one", total_bytes=10 * GB)
+ONE = views.model("one", total_bytes=10 * GB, concurrency_target=1)
 NOW = 1000.0
 
 
@@ -99,14 +100,26 @@ def test_a_second_one_takes_other_devices(view: ClusterView) -> None:
 def test_the_devices_that_cost_least_are_cleared(view: ClusterView) -> None:
     for worker_id in ("four/w0", "four/w1", "four/w2", "two/w0"):
         run(view, worker_id, busy=True)
-    run(view, "four/w3")
+    views.put(view, "idle-1", views.model("idle", total_bytes=10 * GB), "four/w3", now=NOW - 100)
     decision = decide(view)
     assert isinstance(decision, ClearDevices)
     assert decision.worker_ids[0].startswith("four"), "on the other node, somebody busy has to move as well, to"
     stops = [step.instance_id for step in decision.steps if isinstance(step, StopInstance)]
     moves = [step for step in decision.steps if isinstance(step, MoveInstance)]
-    assert stops == ["one-four-w3"]
+    assert stops == ["idle-1"]
     assert [move.target.worker_id for move in moves] == ["two/w1"]
+
+
+def test_who_is_busy_joins_another_of_its_model_elsewhere(view: ClusterView) -> None:
+    for worker_id in ("four/w0", "four/w1", "four/w2", "two/w0"):
+        run(view, worker_id, busy=True)
+    idle = run(view, "four/w3")
+    decision = decide(view)
+    assert isinstance(decision, ClearDevices)
+    assert decision.worker_ids == ("two/w0", "two/w1"), "that takes a handover, and no start"
+    assert [(step.instance_id, step.target_id) for step in decision.steps if isinstance(step, JoinInstance)] == [
+        ("one-two-w0", idle)
+    ]
 
 
 def test_no_more_of_a_model_leave_its_devices_than_its_minimum_allows(view: ClusterView) -> None:

@@ -153,6 +153,14 @@ def test_what_is_always_on_waits_for_nothing_and_is_paid_all_the_time() -> None:
     assert ended.device_seconds == pytest.approx(3 * 5.0)
 
 
+def test_pooled_places_are_waited_for_but_no_model_is() -> None:
+    asked = workload((0.0, "a"), (0.0, "b"), (0.5, "c"), (4.0, "a"))
+    assert startups(PolicyName.POOLED, asked, setup(concurrency_target=2)) == [0.0, 0.0, 1.5, 0.0]
+    given_up = run(Variant(PolicyName.POOLED), asked, setup(concurrency_target=1, max_queue_wait_seconds=1.9), seed=1)
+    ends = sorted((one.startup_seconds, one.refused) for one in given_up.served)
+    assert ends == [(0.0, False), (0.0, False), (1.5, False), (1.9, True)]
+
+
 def test_what_generates_where_the_checkpoint_is_nearest_gives_way_once() -> None:
     # "a" generates from 10 to 12 on the only device; "b" takes it at 11 and has it until 23, "a" begins anew at 24.
     asked = workload((0.0, "a"), (11.0, "b"))

@@ -155,6 +155,29 @@ def test_what_generates_moves_if_its_device_is_where_another_starts_soonest() ->
     assert moves.served[-2].startup_seconds == pytest.approx(FROM_DRAM + HANDOVER_SECONDS + QUICK.seconds_per_token)
 
 
+def test_two_instances_that_are_half_empty_become_one_when_another_model_wants_a_device() -> None:
+    # "a" is on both nodes from 10 on, with one generation of 30 s in each once a short one has ended.
+    asked = Workload(
+        "by hand",
+        (Arrival(0.0, "a", 10, 10), *[Arrival(0.0, "a", 10, 300)] * 2, Arrival(20.0, "b", 10, 10)),
+        ("a", "b"),
+        1000.0,
+    )
+    on = replace(setup(nodes=2), model=QUICK, settings=ModelSettings(keep_alive_seconds=5.0, concurrency_target=2))
+    apart, together = full(asked, on), full(asked, on, Mechanism.CONSOLIDATION)
+    assert (apart.migrations, together.migrations) == (0, 1)
+    ended_at = FROM_SSD + 10 / QUICK.prefill_tokens_per_second + 300 * QUICK.seconds_per_token
+    assert late(apart, "b") == pytest.approx(ended_at - 20.0 + FROM_SSD)
+    handover = (10 + 99) / QUICK.prefill_tokens_per_second + HANDOVER_SECONDS
+    assert late(together, "b") == pytest.approx(handover + FROM_SSD, abs=0.02)
+
+
+def late(of: Run, model: str) -> float:
+    """By how much a model's only generation came late."""
+    [served] = (one for one in of.served if one.arrival.model == model)
+    return served.startup_seconds
+
+
 def test_a_cpu_parks_in_the_pool_and_loses_it_whole_when_another_checkpoint_needs_the_room() -> None:
     links = {Tier.SSD: TOTAL / 10.0, Tier.REMOTE: TOTAL / 100.0}
     cpu = NodeProfile("n", 2, "cpu", TOTAL, 15 * CHUNK_BYTES, 10**12, links, INIT, parked_seconds=0.1)

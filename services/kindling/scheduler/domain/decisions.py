@@ -62,6 +62,15 @@ class MoveInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinInstance:
+    """Have a busy instance's generations go on in another of its model, which has room: its slot is free then."""
+
+    instance_id: str
+    target_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitSlot:
     """Count on the slot of an instance that stops or moves away already."""
 
@@ -76,7 +85,7 @@ class Wait:
     until: float | None = None
 
 
-Step = StopInstance | MoveInstance | AwaitSlot
+Step = StopInstance | MoveInstance | JoinInstance | AwaitSlot
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Who can leave a device, how soon, and what others lose by it."""
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from kindling.scheduler.domain import scaling
-from kindling.scheduler.domain.decisions import AwaitSlot, MoveInstance, Need, StopInstance
+from kindling.scheduler.domain.decisions import AwaitSlot, JoinInstance, MoveInstance, Need, StopInstance
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
@@ -16,13 +17,18 @@ _MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be 
 
 @dataclass(frozen=True, slots=True)
 class Departures:
-    """Judges the instances that a model, which needs room outside of ``barred`` workers, might take the place of."""
+    """Judges the instances that a model, which needs room outside of ``barred`` workers, might take the place of.
+
+    Busy ones may go elsewhere if it ``moves`` them, to others of their model if it ``joins`` them.
+    """
 
     view: ClusterView
     need: Need
     barred: AbstractSet[str]
     now: float
     assumptions: Assumptions
+    moves: bool = True
+    joins: bool = True
 
     # Who can leave
 
@@ -54,6 +60,25 @@ class Departures:
         worker = self.view.workers[instance.worker_id]
         return self.need.model.device_bytes <= self.view.free_bytes(worker) + instance.device_bytes
 
+    def place_beside(self, instance: Instance, taken: AbstractSet[str], besides: int = 0) -> Instance | None:
+        """Where a busy instance's generations all find room: the fullest such of its model's others, none on a worker
+        ``taken``; nor where so many of its model leave ``besides`` that this would be one too many."""
+        if not self.joins or not scaling.keeps_minimum(self.view, instance, besides):
+            return None
+        most = self.view.models[instance.model].settings.concurrency_target
+        room = most - self.view.load(instance.instance_id)
+        loads = [(self.view.load(one.instance_id), one.instance_id) for one in self._others(instance, taken)]
+        fullest = max((found for found in loads if found[0] <= room), default=None)
+        return self.view.instances[fullest[1]] if fullest else None
+
+    def _others(self, instance: Instance, taken: AbstractSet[str]) -> Iterator[Instance]:
+        """Those that nobody moves from or to."""
+        barred = {instance.worker_id} | taken
+        for one in self.view.instances_of(instance.model):
+            is_settled = not one.is_loading and not self.view.migrations_of(one.instance_id)
+            if one.worker_id not in barred and is_settled and self.view.serves(one):
+                yield one
+
     # What it costs
 
     def leaves_in(self, instance: Instance) -> float:
@@ -66,7 +91,8 @@ class Departures:
         return handover + (max(0.0, target.started_at + target.estimated_seconds - self.now) if is_starting else 0.0)
 
     def regret(self, victim: Instance) -> float:
-        """Seconds that the next request for an evicted model loses: a start there, as likely as it was used lately."""
+        """Seconds that the next request loses which would have gone to a victim: a start there, as likely as it was
+        used lately."""
         view = self.view
         if not view.is_current(victim) or view.idle.is_over(victim.instance_id, self.now):
             return 0.0
@@ -77,30 +103,42 @@ class Departures:
 
     # All of a device
 
-    def victims_on(self, worker: Worker, taken: set[str], stops: set[str], *, migrates: bool) -> list[Victim]:
+    def victims_on(self, worker: Worker, taken: set[str], stops: set[str]) -> list[Victim]:
         """Everybody on a device who leaves, or can be made to, all of them at once.
 
         Who moves gets a worker of its own to go to, none of those ``taken``; it is entered there. Of a model no more
-        stop than leave it its ``min_instances``; who does is entered in ``stops``.
+        stop, or join others, than leave it its ``min_instances``; who does is entered in ``stops``.
         """
-        found = (self._victim(one, taken, stops, migrates) for one in self.view.instances_on(worker.worker_id))
+        found = (self._victim(one, taken, stops) for one in self.view.instances_on(worker.worker_id))
         return [victim for victim in found if victim is not None]
 
-    def _victim(self, instance: Instance, taken: set[str], stops: set[str], migrates: bool) -> Victim | None:
+    def _victim(self, instance: Instance, taken: set[str], stops: set[str]) -> Victim | None:
         if self.is_ending(instance):
             return Victim(AwaitSlot(instance.instance_id), instance.device_bytes, self.leaves_in(instance))
         if self.is_allowed(instance) and scaling.is_spare(self.view, instance, self._of_its_model(instance, stops)):
             stops.add(instance.instance_id)
             return Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
-        if migrates and self.is_allowed(instance) and self.can_be_moved(instance):
-            return self._mover(instance, taken)
+        if self.is_allowed(instance) and self.can_be_moved(instance):
+            return self._joiner(instance, taken, stops) or self._mover(instance, taken)
         return None
 
     def _of_its_model(self, instance: Instance, stops: set[str]) -> int:
         """How many others stop; one that takes several devices may be among them already."""
         return len(stops & self.view.of_model[instance.model] - {instance.instance_id})
 
+    def _joiner(self, instance: Instance, taken: set[str], stops: set[str]) -> Victim | None:
+        other = self.place_beside(instance, taken, self._of_its_model(instance, stops))
+        if other is None:
+            return None
+        stops.add(instance.instance_id)
+        taken.add(other.worker_id)
+        handover = migration_seconds(self.view, instance, self.view.workers[other.worker_id])
+        step = join(instance, other, self.need.model)
+        return Victim(step, instance.device_bytes, handover, handover + self.regret(instance))
+
     def _mover(self, instance: Instance, taken: set[str]) -> Victim | None:
+        if not self.moves:
+            return None
         checkpoint = self.view.models[instance.model].checkpoint
         free = soonest(self.view, checkpoint, taken | self.view.reserved, self.now, self.assumptions)
         if not free:
@@ -119,3 +157,8 @@ def stop(victim: Instance) -> StopInstance:
 def move(victim: Instance, target: Estimate, model: Model) -> MoveInstance:
     """Have a busy instance move for a model's sake."""
     return MoveInstance(victim.instance_id, target, f"{model.name} is ready sooner in its place")
+
+
+def join(victim: Instance, other: Instance, model: Model) -> JoinInstance:
+    """Have a busy instance's generations go on in another of its model for another model's sake."""
+    return JoinInstance(victim.instance_id, other.instance_id, f"{model.name} is ready sooner in its place")

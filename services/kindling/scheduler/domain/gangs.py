@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import ClearDevices, Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.departures import Departures
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
+from kindling.scheduler.domain.estimate import Estimate, estimate
 from kindling.scheduler.domain.values import Worker
 from kindling.scheduler.domain.victims import VictimSet, cheapest_devices, cheapest_set
 from kindling.scheduler.domain.view import ClusterView
@@ -33,12 +32,17 @@ class _Way:
 class GangSearch:
     """Looks for the devices on which a model is ready soonest, with what others lose by it."""
 
-    view: ClusterView
-    need: Need
-    barred: AbstractSet[str]
-    now: float
-    assumptions: Assumptions
-    migrates: bool
+    judge: Departures
+
+    @property
+    def view(self) -> ClusterView:
+        """What it looks at."""
+        return self.judge.view
+
+    @property
+    def need(self) -> Need:
+        """Who looks."""
+        return self.judge.need
 
     def place(self) -> StartInstance | ClearDevices | Wait:
         """Return how an instance comes to its devices: all of them are free, or some have to be cleared."""
@@ -61,7 +65,7 @@ class GangSearch:
         yield from self._with_free_slots(self.need.model.settings.devices)
         yield from self._with_free_slots(1)
         leaving = islice(chain(sorted(view.stopping), view.migrations), _LOOKED_THROUGH)
-        idle = islice(view.idle.in_eviction_order(self.now), _LOOKED_THROUGH)
+        idle = islice(view.idle.in_eviction_order(self.judge.now), _LOOKED_THROUGH)
         for names in (leaving, idle):
             yield from islice(dict.fromkeys(view.instances[name].node_id for name in names), _LOOKED_AT)
 
@@ -76,7 +80,7 @@ class GangSearch:
     def _ways_on(self, node_id: str) -> Iterator[_Way]:
         by_kind = defaultdict[str, list[Worker]](list)
         for name in sorted(self.view.workers_on.get(node_id, ())):
-            if name in self.view.startable and name not in self.barred:
+            if name in self.view.startable and name not in self.judge.barred:
                 by_kind[self.view.workers[name].device_kind].append(self.view.workers[name])
         for workers in by_kind.values():
             if len(workers) >= self.need.model.settings.devices and (way := self._way(node_id, workers)) is not None:
@@ -98,15 +102,14 @@ class GangSearch:
         needed_bytes = self.need.model.device_bytes
         if self.view.slots.has_room(worker.worker_id, needed_bytes):
             return VictimSet()
-        judge = Departures(self.view, self.need, self.barred, self.now, self.assumptions)
-        victims = judge.victims_on(worker, taken, stops, migrates=self.migrates and self.need.queued > 0)
+        victims = self.judge.victims_on(worker, taken, stops)
         return cheapest_set(victims, needed_bytes - self.view.free_bytes(worker))
 
     def _placement(self, names: list[str]) -> Estimate:
         """The slowest device's startup time is that of all: each is taken to read the whole checkpoint."""
-        checkpoint = self.need.model.checkpoint
+        judge, checkpoint = self.judge, self.need.model.checkpoint
         workers = (self.view.workers[name] for name in names)
-        estimates = (estimate(self.view, worker, checkpoint, self.now, self.assumptions) for worker in workers)
+        estimates = (estimate(judge.view, worker, checkpoint, judge.now, judge.assumptions) for worker in workers)
         slowest = max(estimates, key=lambda one: one.seconds)
         return replace(slowest, worker_id=names[0], others=tuple(names[1:]))
 

@@ -1,7 +1,7 @@
 """Whether what the view looks up is what its records say."""
 
 from kindling.scheduler.domain.records import ClusterRecords
-from kindling.scheduler.domain.review import needs
+from kindling.scheduler.domain.review import is_light, needs
 from kindling.scheduler.domain.values import Instance, InstanceState, Migration, Worker
 
 
@@ -16,7 +16,7 @@ def check(records: ClusterRecords) -> None:
         assert needed_bytes <= (worker.memory_bytes or needed_bytes), f"the memory of {worker.worker_id} is given twice"
     for migration in records.migrations.values():
         _check_migration(records, migration)
-    for part in (records.migrations, records.holders, records.loads, records.slots):
+    for part in (records.migrations, records.holders, records.loads, records.slots, records.light):
         part.check_integrity()
     _check_workers(records)
     _check_instances(records)
@@ -65,6 +65,9 @@ def _check_instances(records: ClusterRecords) -> None:
     staying = [i for i in instances if i.state is InstanceState.READY and not records.migrations_of(i.instance_id)]
     assert records.replaced == {i.instance_id for i in staying if not records.is_current(i)}
     records.devices.check_integrity(instances)
+    busy = {i.instance_id: i for i in staying if not i.is_loading and records.is_busy(i)}
+    light = {name: records.grants.in_flight(name) for name, one in busy.items() if is_light(records, one)}
+    assert {name: load for load, name in records.light} == light
     records.idle.check_integrity({i.instance_id: _idle_since(records, i) for i in staying if _is_idle(records, i)})
 
 

@@ -11,6 +11,7 @@ from kindling.scheduler.domain.choosy import Choosy
 from kindling.scheduler.domain.contest import Bid, Contest
 from kindling.scheduler.domain.decisions import (
     ClearDevices,
+    JoinInstance,
     MakeRoom,
     MoveInstance,
     Need,
@@ -196,6 +197,8 @@ class Planner:
             plan.stops.append(self._stop(decision, now))
         elif isinstance(decision, MoveInstance):
             plan.moves.append(self.relocation.make_way(decision, now))
+        elif isinstance(decision, JoinInstance):
+            plan.moves.append(self.relocation.join(decision))
 
     def _grant(self, request: Request, instance: Instance, now: float) -> Grant:
         self.lines.serve(request)

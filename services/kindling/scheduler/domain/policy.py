@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import Decision, MakeRoom, Need, StartInstance, Wait, WaitReason
+from kindling.scheduler.domain.departures import Departures
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
 from kindling.scheduler.domain.gangs import GangSearch
 from kindling.scheduler.domain.rooms import Room, RoomSearch
@@ -22,6 +23,7 @@ class Policy:
 
     assumptions: Assumptions = field(default_factory=Assumptions)
     migrates: bool = True  # whether busy instances move to make room
+    consolidates: bool = True  # whether those of one model go on in fewer instances to make room
 
     def decide(self, view: ClusterView, need: Need, now: float) -> Decision:
         """Return how a model comes to the instances that it wants. Call again once the decision is in the view."""
@@ -44,9 +46,10 @@ class Policy:
             return Wait(WaitReason.NO_SLOT if shunned & view.startable else WaitReason.ALL_FAILED)
         barred |= view.reserved
         if need.model.settings.devices > 1:
-            return GangSearch(view, need, barred, now, self.assumptions, self.migrates).place()
+            return GangSearch(self._judge(view, need, barred, now)).place()
         free = soonest(view, need.model.checkpoint, barred, now, self.assumptions)
-        room = self._best_room(view, need, barred, now, free[0].seconds if free else math.inf)
+        judge = self._judge(view, need, barred, now)
+        room = _best_room(judge, free[0].seconds if free else math.inf)
         if room is not None:
             return room.decision
         return StartInstance(free[0], tuple(free[1 : 1 + _ALTERNATIVES])) if free else Wait(WaitReason.NO_SLOT)
@@ -55,17 +58,23 @@ class Policy:
         """Return what a start on a worker with a free slot is expected to take."""
         return estimate(view, worker, model.checkpoint, now, self.assumptions)
 
-    def _best_room(
-        self, view: ClusterView, need: Need, barred: AbstractSet[str], now: float, limit_seconds: float
-    ) -> Room | None:
-        """The way to a slot that costs least, if that is less than ``limit_seconds``."""
-        search = RoomSearch(view, need, barred, now, self.assumptions, limit_seconds)
-        search.look_at_leaving()
-        search.look_at_idle()
-        if need.queued and search.limit_seconds < math.inf:  # else there is nowhere to go for anybody, or to wait less
-            search.look_at_busy(migrates=self.migrates)
-        search.look_at_sets(migrates=self.migrates and need.queued > 0)
-        return search.best
+    def _judge(self, view: ClusterView, need: Need, barred: AbstractSet[str], now: float) -> Departures:
+        """Who may leave for a model; busy instances only where somebody waits."""
+        moves, joins = need.queued > 0 and self.migrates, need.queued > 0 and self.consolidates
+        return Departures(view, need, barred, now, self.assumptions, moves, joins)
+
+
+def _best_room(judge: Departures, limit_seconds: float) -> Room | None:
+    """The way to a slot that costs least, if that is less than ``limit_seconds``."""
+    search = RoomSearch(judge, limit_seconds)
+    search.look_at_leaving()
+    search.look_at_idle()
+    if judge.joins and limit_seconds == math.inf:  # no slot is free
+        search.look_at_light()
+    if judge.need.queued and search.limit_seconds < math.inf:  # else nobody can go anywhere, or is waited for less
+        search.look_at_busy()
+    search.look_at_sets()
+    return search.best
 
 
 def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:

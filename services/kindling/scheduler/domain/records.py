@@ -15,6 +15,7 @@ from kindling.scheduler.domain.links import Link
 from kindling.scheduler.domain.loads import Loads, missing_by_tier
 from kindling.scheduler.domain.migration_table import MigrationTable
 from kindling.scheduler.domain.quotas import Quotas
+from kindling.scheduler.domain.ranking import Ranking
 from kindling.scheduler.domain.troubles import Troubles
 from kindling.scheduler.domain.values import Checkpoint, Instance, InstanceState, Migration, Model, Node, Tier, Worker
 from kindling.scheduler.domain.watched import WatchedDict, WatchedSet
@@ -51,6 +52,7 @@ class ClusterRecords:
         self.slots = FreeSlots()
         self.sizes = DeviceSizes()
         self.idle = IdleInstances()
+        self.light = Ranking[int]()  # busy instances that might join another of their model, by their generations
         self.startable: set[str] = set()  # workers that can be given an instance, room aside
         self.stopping: set[str] = set()  # instances
         self.replaced: set[str] = set()  # ready instances that run what no model points at, and do not migrate

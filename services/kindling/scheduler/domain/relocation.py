@@ -6,6 +6,7 @@ from kindling.platform.errors import KindlingError
 from kindling.scheduler.domain import scaling, setbacks
 from kindling.scheduler.domain.decisions import (
     ClearDevices,
+    JoinInstance,
     MakeRoom,
     MoveInstance,
     Need,
@@ -96,6 +97,11 @@ class Relocation:
         target = self._new_instance(self._view.models[source.model], decision.target, now, source.tenant)
         return self._move(source, target, decision.reason, Start(target, decision.target, (), None))
 
+    def join(self, decision: JoinInstance) -> Move:
+        """Have an instance's generations go on in another that runs already, as the policy decided."""
+        source, target = (self._view.instances[name] for name in (decision.instance_id, decision.target_id))
+        return self._move(source, target, decision.reason)
+
     # Because a node is drained
 
     def clear_drained(self, plan: Plan, now: float) -> None:
@@ -155,7 +161,7 @@ class Relocation:
         steps = decision.steps if isinstance(decision, ClearDevices) else (decision,)
         self._view.reserved.update(decision.worker_ids if isinstance(decision, ClearDevices) else ())
         for step in steps:
-            if not isinstance(step, MoveInstance):
+            if not isinstance(step, MoveInstance | JoinInstance):
                 self._view.claim(step.instance_id)
             if isinstance(step, StopInstance):
                 yield self._stop(step.instance_id, step.reason, now)

@@ -34,16 +34,41 @@ def review_model(records: ClusterRecords, name: str) -> None:
 
 
 def review_instance(records: ClusterRecords, instance_id: str) -> None:
-    """Whether an instance stops, runs what nothing points at, or is idle."""
+    """Whether an instance stops, runs what nothing points at, is idle, or has little to do."""
     instance = records.instances.get(instance_id)
     state = instance.state if instance else None
     stays = state is InstanceState.READY and not records.migrations_of(instance_id)
     is_current = instance is not None and records.is_current(instance)
     _mark(records.stopping, instance_id, state is InstanceState.STOPPING)
     _mark(records.replaced, instance_id, stays and not is_current)
-    if instance is None or not stays or instance.is_loading or records.is_busy(instance):
+    if instance is None or not stays or instance.is_loading:
         records.idle.drop(instance_id)
-        return
+        records.light.drop(instance_id)
+    elif records.is_busy(instance):
+        records.idle.drop(instance_id)
+        _review_busy(records, instance)
+    else:
+        records.light.drop(instance_id)
+        _review_idle(records, instance)
+
+
+def _review_busy(records: ClusterRecords, instance: Instance) -> None:
+    if is_light(records, instance):
+        records.light.put(instance.instance_id, records.grants.in_flight(instance.instance_id))
+    else:
+        records.light.drop(instance.instance_id)
+
+
+def is_light(records: ClusterRecords, instance: Instance) -> bool:
+    """Whether a busy instance is one of several of its model, and two such could be one: of two that can, one is."""
+    if not records.is_current(instance) or len(records.of_model[instance.model]) == 1:
+        return False
+    most = records.models[instance.model].settings.concurrency_target
+    return 2 * records.grants.in_flight(instance.instance_id) <= most
+
+
+def _review_idle(records: ClusterRecords, instance: Instance) -> None:
+    instance_id, is_current = instance.instance_id, records.is_current(instance)
     idle_since = records.grants.idle_since(instance_id)
     assert idle_since is not None
     kept_seconds = records.models[instance.model].settings.keep_alive_seconds if is_current else NEVER

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import AwaitSlot, ClearDevices, MakeRoom, Need, Wait, WaitReason
-from kindling.scheduler.domain.departures import Departures, move, stop
+from kindling.scheduler.domain.departures import Departures, join, move, stop
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, Worker
@@ -39,56 +38,75 @@ class Room:
 class RoomSearch:
     """Keeps the ``best`` of the ways looked at; of those that cost less than ``limit_seconds``, the cheapest."""
 
-    view: ClusterView
-    need: Need
-    barred: AbstractSet[str]
-    now: float
-    assumptions: Assumptions
+    judge: Departures
     limit_seconds: float
     best: Room | None = None
-    _judge: Departures = field(init=False)
+    view: ClusterView = field(init=False)
+    need: Need = field(init=False)
+    now: float = field(init=False)
+    assumptions: Assumptions = field(init=False)
     _estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by node and kind of device
     _near: list[tuple[float, Worker]] | None = None
     _oldest: list[Instance] | None = None
 
     def __post_init__(self) -> None:
-        self._judge = Departures(self.view, self.need, self.barred, self.now, self.assumptions)
+        judge = self.judge
+        self.view, self.need, self.now, self.assumptions = judge.view, judge.need, judge.now, judge.assumptions
 
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
         view = self.view
         leaving = (view.instances[name] for name in chain(sorted(view.stopping), view.migrations))
-        for instance in islice(filter(self._judge.is_ending, leaving), _LOOKED_AT):
-            if self._judge.frees_enough(instance):
-                seconds = self._judge.leaves_in(instance) + self._there(instance)
+        for instance in islice(filter(self.judge.is_ending, leaving), _LOOKED_AT):
+            if self.judge.frees_enough(instance):
+                seconds = self.judge.leaves_in(instance) + self._there(instance)
                 self._consider(Room(seconds, 0.0, AwaitSlot(instance.instance_id)))
 
     def look_at_idle(self) -> None:
         """Instances to evict: those on nodes where the model would be ready sooner, and the least recently used."""
-        near = islice(filter(self._judge.can_be_evicted, self._there_sooner()), _LOOKED_AT)
+        near = islice(filter(self.judge.can_be_evicted, self._there_sooner()), _LOOKED_AT)
         for victim in chain(near, self._evictable()):
-            if (seconds := self._there(victim)) < self.limit_seconds and self._judge.frees_enough(victim):
-                self._consider(Room(seconds, self._judge.regret(victim), stop(victim)))
+            if (seconds := self._there(victim)) < self.limit_seconds and self.judge.frees_enough(victim):
+                self._consider(Room(seconds, self.judge.regret(victim), stop(victim)))
 
-    def look_at_busy(self, *, migrates: bool = True) -> None:
+    def look_at_light(self) -> None:
+        """Busy instances whose generations find room in another of their model: nothing has to start for them. Of each
+        model the one with the fewest: where those do not fit, no others do."""
+        seen = set[str]()
+        for _, name in islice(self.view.light, _LOOKED_THROUGH):
+            victim = self.view.instances[name]
+            if victim.model not in seen and self.judge.can_be_moved(victim) and self.judge.is_allowed(victim):
+                seen.add(victim.model)
+                self._look_at_joining(victim)
+
+    def _look_at_joining(self, victim: Instance) -> None:
+        other = self.judge.place_beside(victim, self.view.reserved) if self.judge.frees_enough(victim) else None
+        if other is not None:
+            handover = migration_seconds(self.view, victim, self.view.workers[other.worker_id])
+            harm_seconds = handover + self.judge.regret(victim)
+            self._consider(Room(handover + self._there(victim), harm_seconds, join(victim, other, self.need.model)))
+
+    def look_at_busy(self) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        alone = (victim for victim in self._there_sooner() if self._judge.can_be_moved(victim))
-        for victim in islice(filter(self._judge.frees_enough, alone), _MOVERS):
-            if migrates:
+        alone = (victim for victim in self._there_sooner() if self.judge.can_be_moved(victim))
+        for victim in islice(filter(self.judge.frees_enough, alone), _MOVERS):
+            self._look_at_joining(victim)
+            if self.judge.moves:
                 self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
-    def look_at_sets(self, *, migrates: bool) -> None:
+    def look_at_sets(self) -> None:
         """Devices from which it may take more than one to leave: the cheapest set of them."""
         for worker in self._shared():
-            self._look_at_set(worker, migrates)
-        if migrates and self.limit_seconds == math.inf and self.view.slots:  # too small ones, for who moves there
+            self._look_at_set(worker)
+        if self.judge.moves and self.limit_seconds == math.inf and self.view.slots:
+            # What is free is too small for it, but not for those who might move there.
             for name in nsmallest(_LOOKED_AT, filter(self._is_closed, self.view.startable)):
-                self._look_at_set(self.view.workers[name], migrates)
+                self._look_at_set(self.view.workers[name])
 
-    def _look_at_set(self, worker: Worker, migrates: bool) -> None:
+    def _look_at_set(self, worker: Worker) -> None:
         if (there := self._ready_in(worker)) < self.limit_seconds:
-            victims = self._judge.victims_on(worker, {worker.worker_id}, set(), migrates=migrates)
+            victims = self.judge.victims_on(worker, {worker.worker_id}, set())
             short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
             if (chosen := cheapest_set(victims, short_bytes)) is not None:
                 self._consider(_cleared(worker, there, chosen))
@@ -104,7 +122,7 @@ class RoomSearch:
             for other in islice(others, _MOVERS):
                 worker = self.view.workers[other.worker_id]
                 target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
-                self._consider_moving(victim, target, self._judge.regret(other), stop(other))
+                self._consider_moving(victim, target, self.judge.regret(other), stop(other))
 
     def _consider_moving(self, victim: Instance, target: Estimate, regret: float, decision: MakeRoom) -> None:
         handover = migration_seconds(self.view, victim, self.view.workers[target.worker_id])
@@ -123,7 +141,7 @@ class RoomSearch:
             return
         seconds, waited = left * _DOUBT + self._there(victim), self.now - self.need.since
         if seconds + waited < self.limit_seconds:
-            self._consider(Room(seconds, self._judge.regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+            self._consider(Room(seconds, self.judge.regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
 
     def _consider(self, room: Room) -> None:
         if room.cost_seconds < self.limit_seconds:
@@ -157,7 +175,7 @@ class RoomSearch:
         if self._oldest is None:
             oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
             some = islice(oldest, _LOOKED_THROUGH)
-            self._oldest = list(islice(filter(self._judge.can_be_evicted, some), _LOOKED_AT))
+            self._oldest = list(islice(filter(self.judge.can_be_evicted, some), _LOOKED_AT))
         return self._oldest
 
     def _shared(self) -> Iterator[Worker]:
@@ -167,7 +185,7 @@ class RoomSearch:
         if not view.sizes.shared:
             return
         leaving = (view.instances[name] for name in islice(chain(sorted(view.stopping), view.migrations), _LOOKED_AT))
-        there = chain(self._there_sooner(), filter(self._judge.is_ending, leaving), self._evictable())
+        there = chain(self._there_sooner(), filter(self.judge.is_ending, leaving), self._evictable())
         for name in dict.fromkeys(one.worker_id for one in there):
             if name in view.sizes.shared and name in view.startable and self._is_closed(name):
                 yield view.workers[name]
@@ -175,7 +193,7 @@ class RoomSearch:
     def _is_closed(self, worker_id: str) -> bool:
         """Whether the model may be started in a worker, and there is no room."""
         has_room = self.view.slots.has_room(worker_id, self.need.model.device_bytes)
-        return worker_id not in self.barred and not has_room
+        return worker_id not in self.judge.barred and not has_room
 
     def _there(self, instance: Instance) -> float:
         return self._ready_in(self.view.workers[instance.worker_id])

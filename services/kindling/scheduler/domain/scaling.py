@@ -58,6 +58,11 @@ def is_spare(view: ClusterView, instance: Instance, besides: int = 0) -> bool:
         return False
     if view.migrations_of(instance.instance_id):
         return False
+    return keeps_minimum(view, instance, besides)
+
+
+def keeps_minimum(view: ClusterView, instance: Instance, besides: int = 0) -> bool:
+    """Whether ``min_instances`` serve without an instance, and without so many others of its model ``besides``."""
     model = view.models.get(instance.model)
     if model is None or not model.settings.min_instances:
         return True

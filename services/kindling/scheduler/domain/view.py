@@ -63,6 +63,7 @@ class ClusterView(ClusterRecords):
         known = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = instance
         self.of_model[instance.model].add(instance.instance_id)
+        self._review_only_other(instance)
         for worker_id in instance.worker_ids:
             self.on_worker[worker_id].add(instance.instance_id)
             self.workers_on[instance.node_id].add(worker_id)
@@ -99,6 +100,7 @@ class ClusterView(ClusterRecords):
         if instance is None:
             return None
         self.of_model[instance.model].discard(instance_id)
+        self._review_only_other(instance)
         for worker_id in instance.worker_ids:
             self.on_worker[worker_id].discard(instance_id)
         self.confirmed.discard(instance_id)
@@ -188,6 +190,12 @@ class ClusterView(ClusterRecords):
         review.review_model(self, name)
         for instance_id in self.of_model.get(name, ()):
             self._review_instance(instance_id)
+
+    def _review_only_other(self, instance: Instance) -> None:
+        """The only other instance of a model, which is not the only one of its model any more, or has become it."""
+        others = self.of_model[instance.model] - {instance.instance_id}
+        if len(others) == 1:
+            self._review_instance(*others)
 
     def _review_migrating(self, migration: Migration) -> None:
         self._review_instance(migration.source_id)

@@ -39,7 +39,8 @@ class KindlingStrategy:
         self._place: dict[str, str] = {}  # the instance of a generation
         self._running: dict[str, dict[str, set[str]]] = {worker_id: {} for worker_id in cluster.workers}
         self._loaded: dict[str, LoadReport] = {}
-        policy = Policy(migrates=Mechanism.MIGRATION in cluster.mechanisms)
+        mechanisms = cluster.mechanisms
+        policy = Policy(migrates=Mechanism.MIGRATION in mechanisms, consolidates=Mechanism.CONSOLIDATION in mechanisms)
         suffixes = count()
         self.planner = Planner(policy, Limits(), lambda: str(next(suffixes)))
         self._moves = Moves(cluster, self.planner, self._handed_over, self._left)
