@@ -153,8 +153,8 @@ def predict(
 ) -> None:
     """Measure how well startup times are foretold: by the simulator, from the same requests, and by the scheduler.
 
-    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes two to
-    three minutes for each seed.
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it: `kindling
+    simulate --measured` takes machine and model from the JSON. Takes two to three minutes for each seed.
     """
     from kindling.bench.predict.command import run
     from kindling.bench.predict.options import PredictOptions

@@ -1,6 +1,6 @@
 """`kindling simulate`: the scheduler on a simulated cluster, beside what one would otherwise have."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -19,6 +19,7 @@ from kindling.simulate.policies import PolicyName
 _ALL = ",".join(PolicyName)
 _EXTRAS = ",".join(Mechanism)
 _HEEDED_BY_SUITE = frozenset({"suite", "rate", "duration", "concurrency", "seeds", "price", "json", "report"})
+_MEASURED_INSTEAD = frozenset({"model_profile", "node_profile"})
 _LONGEST_KEEP_ALIVE_SECONDS = 1e6
 _HIGHEST_PRICE = 1e6
 
@@ -44,6 +45,13 @@ def simulate(
     model_profile: Annotated[str, typer.Option(help=f"What each of them is: {_either(ARCHITECTURES)}.")] = "opt-6.7b",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 4,
     node_profile: Annotated[str, typer.Option(help=f"What each of them is: {_either(NODE_PROFILES)}.")] = "paper-a40",
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Take machine and model from the JSON of `kindling bench predict`; figures can be edited.",
+        ),
+    ] = None,
     cv: Annotated[float, typer.Option(min=0, help="Draw arrivals anew, this bursty; 0 leaves them as they are.")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="With --cv: requests per second; 0 is as the trace has them.")] = 0,
     duration: Annotated[float, typer.Option(min=0, help="Seconds, from the trace's beginning; 0 is all of it.")] = 0,
@@ -73,12 +81,14 @@ def simulate(
 
     output = Output(json, report)
     if suite is Suite.PAPER:
-        _refuse_what_the_suite_has(context)
+        _refuse(context, lambda name: name not in _HEEDED_BY_SUITE, "the paper's evaluation has its own; leave it out")
         given = {name: value for name, value in (("rate", rate), ("duration_seconds", duration)) if value}
         reproduce(
             PaperOptions(concurrency_target=concurrency, seeds=seeds, **given), price, _say, report_console(), output
         )
         return
+    if measured is not None:
+        _refuse(context, _MEASURED_INSTEAD.__contains__, "what was measured stands for it; leave one of both out")
     compared = tuple(_named(PolicyName, policies, "--policies"))
     if not compared:
         raise typer.BadParameter(f"name one at least of {_either(PolicyName)}", param_hint="--policies")
@@ -90,6 +100,7 @@ def simulate(
         model=model_profile,
         nodes=nodes,
         node=node_profile,
+        measured=measured,
         cv=cv,
         rate=rate,
         duration_seconds=duration,
@@ -107,12 +118,12 @@ def _say(text: str) -> None:
     err.print(f"[dim]{text}[/]")
 
 
-def _refuse_what_the_suite_has(context: typer.Context) -> None:
+def _refuse(context: typer.Context, given_in_vain: Callable[[str], bool], why: str) -> None:
     """Options that change nothing would make figures look like something else than they are."""
     for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name not in _HEEDED_BY_SUITE and source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter("the paper's evaluation has its own; leave it out", param_hint=parameter.opts[0])
+        name, source = str(parameter.name), context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == "COMMANDLINE" and given_in_vain(name):
+            raise typer.BadParameter(why, param_hint=parameter.opts[0])
 
 
 def _named(kind: type[Name], names: str, option: str) -> list[Name]:

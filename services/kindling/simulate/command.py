@@ -12,8 +12,9 @@ from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings
 from kindling.simulate.experiment import Setup, Variant, run
 from kindling.simulate.lengths import TracedLengths, lengths_named
-from kindling.simulate.model_profiles import model_profile
-from kindling.simulate.node_profiles import node_profile
+from kindling.simulate.measured import read_measured
+from kindling.simulate.model_profiles import ModelProfile, model_profile
+from kindling.simulate.node_profiles import NodeProfile, node_profile
 from kindling.simulate.options import SimulateOptions
 from kindling.simulate.paper_suite import PaperOptions, run_paper_suite
 from kindling.simulate.paper_tables import goals_table, goals_values, paper_ratios, paper_table, policies_table
@@ -87,12 +88,16 @@ def _notes(options: SimulateOptions, cells: Sequence[Cell]) -> list[str]:
     found = [] if ratio is None else [f"the best baseline's mean is {ratio:.2f} times that of full"]
     drawn = f"{options.seeds} workloads" if options.seeds > 1 else "1 workload"
     parts = (
-        f"{options.models} models of {options.model} on {options.nodes} nodes of {options.node}",
+        f"{options.models} models of {cells[0].model} on {options.nodes} nodes of {_node_name(options)}",
         f"keep-alive {options.keep_alive_seconds:g} s",
         f"{options.concurrency_target} generations at once in an instance",
         f"{drawn} of {cells[0].requests:,.0f} requests",
     )
     return [*found, "; ".join(parts)]
+
+
+def _node_name(options: SimulateOptions) -> str:
+    return options.node if options.measured is None else f"{options.measured}, as measured"
 
 
 def _write(
@@ -105,7 +110,8 @@ def _write(
 
 
 def _options_values(options: SimulateOptions) -> Values:
-    return asdict(options) | {"mechanisms": sorted(options.mechanisms)}
+    measured = str(options.measured) if options.measured else None
+    return asdict(options) | {"mechanisms": sorted(options.mechanisms), "measured": measured}
 
 
 def draw_workloads(options: SimulateOptions) -> list[Workload]:
@@ -135,17 +141,29 @@ def draw_workloads(options: SimulateOptions) -> list[Workload]:
     ]
 
 
+def machine_and_model(options: SimulateOptions) -> tuple[NodeProfile, ModelProfile]:
+    """Return what was measured, else what the catalogues say.
+
+    Raises:
+        KindlingError: what ``read_measured``, ``node_profile`` or ``model_profile`` raise.
+    """
+    if options.measured is not None:
+        return read_measured(options.measured)
+    node = node_profile(options.node)
+    return node, model_profile(options.model, node.device_kind)
+
+
 def run_cells(options: SimulateOptions, workloads: Sequence[Workload], say: Say) -> list[Cell]:
     """Return the figures of every policy on the same workloads."""
-    node = node_profile(options.node)
+    node, model = machine_and_model(options)
     settings = ModelSettings(
         concurrency_target=options.concurrency_target, keep_alive_seconds=options.keep_alive_seconds
     )
-    setup = Setup(node, options.nodes, model_profile(options.model, node.device_kind), settings)
+    setup = Setup(node, options.nodes, model, settings)
     cells = []
     for policy in options.policies:
         say(policy.value)
         variant = Variant(policy, options.mechanisms if policy is PolicyName.FULL else frozenset())
         runs = [run(variant, workload, setup, seed) for seed, workload in enumerate(workloads)]
-        cells.append(cell(variant, workloads[0].name, options.model, runs))
+        cells.append(cell(variant, workloads[0].name, model.name, runs))
     return cells
