@@ -67,6 +67,13 @@ def deploy(
             min=0, max=_MOST, help="Generations per instance before another is wanted; 0: the cluster's default."
         ),
     ] = 0,
+    max_queued_requests: Annotated[
+        int, typer.Option(min=0, max=_MOST, help="Requests that wait at once at most; 0: the cluster's default.")
+    ] = 0,
+    max_queue_wait: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Longest that a request waits; the cluster's default if not given."),
+    ] = None,
     devices: Annotated[
         int, typer.Option(min=1, max=64, help="Devices of one node that hold the model together, an equal part each.")
     ] = 1,
@@ -74,24 +81,28 @@ def deploy(
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Pack a model into the cluster and make it callable under NAME."""
-    kept = None if keep_alive is None else _duration(keep_alive)
+    settings = model_pb2.ModelSettings(
+        min_instances=min_instances,
+        max_instances=max_instances,
+        concurrency_target=concurrency,
+        keep_alive=_duration(keep_alive),
+        max_queued_requests=max_queued_requests,
+        max_queue_wait=_duration(max_queue_wait),
+        devices=devices,
+    )
     request = model_pb2.DeployModelRequest(
         request_id=new_request_id(),
         name=name,
         source_uri=source_uri(source),
         allow_pickle=allow_pickle,
-        settings=model_pb2.ModelSettings(
-            min_instances=min_instances,
-            max_instances=max_instances,
-            concurrency_target=concurrency,
-            keep_alive=kept,
-            devices=devices,
-        ),
+        settings=settings,
     )
     asyncio.run(_deploy(address, request))
 
 
-def _duration(text: str) -> Duration:
+def _duration(text: str | None) -> Duration | None:
+    if text is None:
+        return None
     duration = Duration()
     duration.FromNanoseconds(round(parse_seconds(text) * 1e9))
     return duration

@@ -134,6 +134,7 @@ def source(tmp_path):
 
 def test_deploy_sends_the_settings_and_says_what_was_deployed(gateway, source):
     options = ["--keep-alive", "1h30m", "--min-instances", "1", "--max-instances", "3", "--concurrency", "4"]
+    options += ["--max-queued-requests", "7", "--max-queue-wait", "90s", "--devices", "2"]
     result = runner.invoke(app, ["deploy", "m", "--source", str(source), *options])
     assert result.exit_code == 0
     assert "deployed m: LlamaForCausalLM, 500 M parameters, 1.0 MiB in 4 chunks" in result.stdout
@@ -142,7 +143,15 @@ def test_deploy_sends_the_settings_and_says_what_was_deployed(gateway, source):
     assert request.source_uri == source.as_uri()
     assert settings.keep_alive.seconds == 5400
     assert (settings.min_instances, settings.max_instances, settings.concurrency_target) == (1, 3, 4)
+    assert (settings.max_queued_requests, settings.max_queue_wait.seconds, settings.devices) == (7, 90, 2)
     assert not request.allow_pickle
+
+
+def test_deploy_leaves_to_the_cluster_what_was_not_said(gateway, source):
+    assert runner.invoke(app, ["deploy", "m", "--source", str(source)]).exit_code == 0
+    (request,) = gateway.models.requests
+    assert not request.settings.HasField("keep_alive")
+    assert not request.settings.HasField("max_queue_wait")
 
 
 def test_models_lists_what_was_deployed_and_says_how_when_nothing_was(gateway, source):

@@ -27,7 +27,8 @@ def queue_full(model: Model) -> ResourceExhaustedError:
     """As many requests wait as may."""
     most = model.settings.max_queued_requests
     return ResourceExhaustedError(
-        f"{most} requests wait for model {model.name!r} already; try again later or raise max_queued_requests",
+        f"{most} requests wait for model {model.name!r} already; try again later, or deploy it again with a larger "
+        "`--max-queued-requests`",
         reason="QUEUE_FULL",
         metadata={"model": model.name, "max_queued_requests": str(most)},
         retry_after_seconds=_RETRY_SECONDS,
@@ -49,8 +50,8 @@ def queue_timeout(model: Model) -> DeadlineExceededError:
     """The request has waited as long as it may."""
     longest = model.settings.max_queue_wait_seconds
     return DeadlineExceededError(
-        f"no instance of model {model.name!r} had room within {longest:g} s; try again later, add workers or raise "
-        "max_queue_wait",
+        f"no instance of model {model.name!r} had room within {longest:g} s; try again later, add workers, or deploy "
+        "it again with a longer `--max-queue-wait`",
         reason="QUEUE_TIMEOUT",
         metadata={"model": model.name, "max_queue_wait_seconds": f"{longest:g}"},
     )
