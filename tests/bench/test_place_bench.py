@@ -13,6 +13,7 @@ from kindling.bench.place.goals import goals, growth, ratios
 from kindling.bench.place.options import PlaceOptions, Size
 from kindling.bench.place.results import Kind, Sample, percentile
 from kindling.cli.bench import app
+from kindling.platform.errors import InvalidArgumentError
 
 TINY = Size(nodes=8, workers_per_node=2, models=80, residency=200)
 
@@ -52,6 +53,19 @@ def test_sizes_are_halved_twice() -> None:
     options = PlaceOptions(steps=400)
     assert [size.workers for size in options.sizes()] == [2000, 4000, 8000]
     assert [options.steps_for(size) for size in options.sizes()] == [100, 200, 400]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "models", "enough"),
+    [(4, 1, 100, False), (4, 2, 11, False), (8, 2, 20, True), (4, 2, 12, True)],
+)
+def test_a_cluster_too_small_to_halve_twice_is_refused(nodes: int, workers: int, models: int, enough: bool) -> None:
+    options = PlaceOptions(Size(nodes, workers, models, residency=0))
+    if enough:
+        assert options.sizes()[-1] == options.size
+        return
+    with pytest.raises(InvalidArgumentError, match="give more nodes, workers or models"):
+        options.sizes()
 
 
 def test_every_kind_of_event_comes_and_the_view_holds_together() -> None:

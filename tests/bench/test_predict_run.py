@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from kindling.bench.predict.bench_cluster import Node
 from kindling.bench.predict.calibrate import Calibration
 from kindling.bench.predict.command import run
 from kindling.bench.predict.foretell import foretell
@@ -19,6 +20,7 @@ from kindling.cli.bench import slow_node
 from kindling.platform.errors import InvalidArgumentError
 from kindling.scheduler.domain.values import ModelSettings, Tier
 from kindling.simulate.experiment import Setup
+from kindling.simulate.measured import read_measured
 from kindling.simulate.model_profiles import ModelProfile
 from kindling.simulate.node_profiles import local_machine
 from kindling.simulate.workload import Arrival
@@ -38,7 +40,9 @@ SIZE = 10**7
 def results(
     real: tuple[float, ...], simulated: tuple[float, ...], errors: dict[Tier, list[float]] | None = None
 ) -> Results:
-    return Results((Replay(1, Startups(real, {}), Startups(simulated, {}), PROFILE, "by hand", 1.0, errors or {}),))
+    setup = PROFILE.setup(Node(2, SIZE, 10**7), SIZE, SMOKE)
+    replay = Replay(1, Startups(real, {}), Startups(simulated, {}), PROFILE, "by hand", 1.0, errors or {}, setup)
+    return Results((replay,))
 
 
 def test_errors_are_relative_to_what_was_measured() -> None:
@@ -124,6 +128,8 @@ def test_a_tiny_run_compares_and_cleans_up(
     assert 0 < sum(real["starts_by_tier"].values()) <= requests
     (seed,) = document["seeds"]
     assert seed["profile"]["links"]["SSD"] > 0
+    node, model = read_measured(tmp_path / "figures.json")
+    assert (node.devices, node.computes_on_pool, model.name) == (SMOKE.workers, True, "bench")
     assert sum(map(len, seed["estimate_errors"].values())) == sum(real["starts_by_tier"].values())
     assert "Goals" in capsys.readouterr().out
     assert list(place.glob("kindling-bench-*")) == []

@@ -14,6 +14,7 @@ from kindling.bench.load.options import LoadOptions, Part
 from kindling.bench.predict.bench_cluster import Node
 from kindling.cli.cluster import LocalCluster, local_cluster
 from kindling.cli.options import ClusterOptions, EngineKind
+from kindling.cli.parameters import JsonPath, check_output_file
 from kindling.cli.ports import free_ports
 from kindling.cli.values import parse_bytes, parse_counts
 
@@ -22,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure what Kindling itself costs
 
 @app.command()
 def gateway(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    json: JsonPath = None,
 ) -> None:
     """Measure the gateway's own cost per request and per token, with an engine that costs nothing."""
     from kindling.bench.gateway import run
@@ -32,7 +33,7 @@ def gateway(
 
 @app.command()
 def trace(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    json: JsonPath = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 10,
     tokens: Annotated[int, typer.Option(min=100, help="Tokens that a worker streams in a round.")] = 2000,
 ) -> None:
@@ -45,8 +46,10 @@ def trace(
 @app.command()
 def load(
     size: Annotated[str, typer.Option(help="Size of the checkpoint to load, in bf16.")] = "4GiB",
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
-    png: Annotated[Path | None, typer.Option("--png", metavar="PATH", help="Draw a bar chart there.")] = None,
+    json: JsonPath = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="PATH", callback=check_output_file, help="Draw a bar chart there.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 5,
     directory: Annotated[
         Path | None,
@@ -77,7 +80,7 @@ def load(
 
 @app.command()
 def engine(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    json: JsonPath = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 3,
     concurrent: Annotated[
         str, typer.Option(metavar="N,…", help="Requests at once; each number is measured.")
@@ -91,8 +94,11 @@ def engine(
 
 @app.command()
 def migrate(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
-    png: Annotated[Path | None, typer.Option("--png", metavar="PATH", help="Draw a moved stream there.")] = None,
+    json: JsonPath = None,
+    png: Annotated[
+        Path | None,
+        typer.Option("--png", metavar="PATH", callback=check_output_file, help="Draw a moved stream there."),
+    ] = None,
     migrations: Annotated[int, typer.Option(min=1, help="Generations to move under load.")] = 100,
     prompt_lengths: Annotated[
         str, typer.Option(metavar="N,…", help="Prompts of the streams that move alone, in tokens; each is measured.")
@@ -112,16 +118,16 @@ def migrate(
 
 @app.command()
 def place(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    json: JsonPath = None,
     nodes: Annotated[int, typer.Option(min=4, help="Nodes of the cluster.")] = 1_000,
     workers: Annotated[int, typer.Option(min=1, help="Workers of each node, with one slot each.")] = 8,
     models: Annotated[
-        int | None, typer.Option(min=1, help="Models deployed; 1.25 for each worker if not given.")
+        int | None, typer.Option(min=1, help="Models deployed, more than workers; 1.25 for each if not given.")
     ] = None,
     residency: Annotated[
         int | None, typer.Option(min=0, help="Checkpoints that nodes hold; ten for each model if not given.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Events in the cluster.")] = 40_000,
+    steps: Annotated[int, typer.Option(min=100, help="Events in the cluster.")] = 40_000,
 ) -> None:
     """Measure how many decisions per second the scheduler makes, and how their cost grows with the cluster.
 
@@ -137,7 +143,7 @@ def place(
 
 @app.command()
 def predict(
-    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the figures there too.")] = None,
+    json: JsonPath = None,
     models: Annotated[int, typer.Option(min=2, help="Models deployed, all of one size.")] = 6,
     rate: Annotated[float, typer.Option(help="Requests per second over all models.")] = 1.0,
     duration: Annotated[float, typer.Option(help="Seconds of requests.")] = 90.0,
@@ -147,8 +153,8 @@ def predict(
 ) -> None:
     """Measure how well startup times are foretold: by the simulator, from the same requests, and by the scheduler.
 
-    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it. Takes two to
-    three minutes for each seed.
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it: `kindling
+    simulate --measured` takes machine and model from the JSON. Takes two to three minutes for each seed.
     """
     from kindling.bench.predict.command import run
     from kindling.bench.predict.options import PredictOptions

@@ -39,8 +39,8 @@ def chat(
     message: Annotated[str, typer.Option("--message", "-m", help="Say this once and end.")] = "",
     system: Annotated[str, typer.Option(help="What the model is told before the conversation.")] = "",
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer; 0 draws one.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Most tokens in an answer.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same answer; 0 draws one.")] = 0,
     trace: Annotated[bool, typer.Option("--trace", help="Mark where an answer goes on on another worker.")] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:

@@ -21,6 +21,7 @@ from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import checkpoint_pb2, model_pb2
 
 _URI = re.compile(r"[a-z][a-z0-9]+://")
+_MOST = 1_000_000
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -47,23 +48,33 @@ def deploy(
             metavar="DIR|URI|ORG/NAME",
         ),
     ],
-    min_instances: Annotated[int, typer.Option(min=0, help="Instances kept running even when nobody calls.")] = 0,
-    max_instances: Annotated[int, typer.Option(min=0, help="Most instances at once; 0: as many as fit.")] = 0,
+    min_instances: Annotated[
+        int, typer.Option(min=0, max=_MOST, help="Instances kept running even when nobody calls.")
+    ] = 0,
+    max_instances: Annotated[
+        int, typer.Option(min=0, max=_MOST, help="Most instances at once; 0: as many as fit.")
+    ] = 0,
     keep_alive: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long an instance stays without work, such as 90s or 5m.")
-    ] = "5m",
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long an instance stays without work, such as 90s or 5m; the cluster's default if not given.",
+        ),
+    ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=0, help="Generations per instance before another is wanted; 0: the cluster's default.")
+        int,
+        typer.Option(
+            min=0, max=_MOST, help="Generations per instance before another is wanted; 0: the cluster's default."
+        ),
     ] = 0,
     devices: Annotated[
-        int, typer.Option(min=1, help="Devices of one node that hold the model together, an equal part each.")
+        int, typer.Option(min=1, max=64, help="Devices of one node that hold the model together, an equal part each.")
     ] = 1,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read torch pickles too.")] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Pack a model into the cluster and make it callable under NAME."""
-    keep_alive_duration = Duration()
-    keep_alive_duration.FromNanoseconds(round(parse_seconds(keep_alive) * 1e9))
+    kept = None if keep_alive is None else _duration(keep_alive)
     request = model_pb2.DeployModelRequest(
         request_id=new_request_id(),
         name=name,
@@ -73,11 +84,17 @@ def deploy(
             min_instances=min_instances,
             max_instances=max_instances,
             concurrency_target=concurrency,
-            keep_alive=keep_alive_duration,
+            keep_alive=kept,
             devices=devices,
         ),
     )
     asyncio.run(_deploy(address, request))
+
+
+def _duration(text: str) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(parse_seconds(text) * 1e9))
+    return duration
 
 
 def models(address: Address = DEFAULT_ADDRESS) -> None:

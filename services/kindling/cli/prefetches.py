@@ -17,7 +17,8 @@ def render_prefetches(seen: cluster_pb2.GetClusterStatusResponse) -> RenderableT
         if counts.prefetched_bytes
     ]
     if not counted:
-        return "[dim]nothing was prefetched yet: it takes a model that is called again and again[/]"
+        why = "it takes a model that is called again and again, and no KINDLING_SCHEDULER_PREFETCH=false"
+        return f"[dim]nothing was prefetched yet: {why}[/]"
     shown = table("node", "to", "prefetched", "hits", "misses", "hit rate", "used", "wasted")
     for node_id, tier, counts in counted:
         ended = counts.hits + counts.misses

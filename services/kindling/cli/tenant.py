@@ -12,6 +12,7 @@ from kindling.cli.client import connect
 from kindling.cli.console import out
 from kindling.cli.parameters import DEFAULT_ADDRESS, Address
 from kindling.cli.tables import table
+from kindling.platform.errors import InvalidArgumentError
 from kindling.v1 import tenant_pb2
 
 _DEFAULT = "-"  # no tenant is called so
@@ -48,6 +49,10 @@ def set_(
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Set some of a tenant's quotas; the others stay as they are. What runs and waits already is left alone."""
+    if all(quota is None for quota in (generations, waiting, devices, weight)):
+        raise typer.BadParameter(
+            "say what to set: --generations, --waiting, --devices or --weight", param_hint="tenant set"
+        )
     request = tenant_pb2.SetTenantRequest(
         tenant=_to_wire(name), generations=generations, waiting=waiting, devices=devices, weight=weight
     )
@@ -105,6 +110,9 @@ def _bound(most: int) -> str:
 
 
 def _to_wire(name: str) -> str:
+    """Raises InvalidArgumentError TENANT_INVALID for a name that a shell made empty."""
+    if not name:
+        raise InvalidArgumentError("a tenant has a name; '-' is the default one", reason="TENANT_INVALID")
     return "" if name == _DEFAULT else name
 
 

@@ -8,6 +8,7 @@ _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_SECONDS = 100 * 365.25 * 86400
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
@@ -31,15 +32,17 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of ``90s``, ``5m``, ``1h30m`` or ``250ms``; INVALID_DURATION for anything else."""
+    """Return the seconds of ``90s``, ``5m``, ``1h30m`` or ``250ms``; INVALID_DURATION for anything else, and for what
+    nobody lives to see the end of."""
     if text == "0":
         return 0.0
-    if not _DURATION.fullmatch(text):
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    if not _DURATION.fullmatch(text) or seconds > _LONGEST_SECONDS:
         raise InvalidArgumentError(
-            f"{text!r} is not a duration; write a number and a unit, such as 90s, 5m or 1h30m",
+            f"{text!r} is not a duration; write a number and a unit, such as 90s, 5m or 1h30m, 100 years at most",
             reason="INVALID_DURATION",
         )
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    return seconds
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ GOALS: Final = {
     "paper_over_full_min": 1.0,
 }
 """What the ratios are to be at least."""
-_COLUMNS = ("", *(f"{model} {lengths}" for lengths in LENGTHS for model in MODELS))
+_COLUMNS = ("", *(f"{model}\n{lengths}" for lengths in LENGTHS for model in MODELS))
 
 
 def paper_table(cells: Sequence[Cell]) -> TextTable:

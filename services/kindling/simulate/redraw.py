@@ -62,7 +62,11 @@ def redraw(
     Raises InvalidArgumentError NO_MODELS, ZIPF_EXPONENT_INVALID, CV_INVALID, RATE_INVALID, or DURATION_INVALID, which a
     duration beyond the trace's is too.
     """
-    _require(math.isfinite(cv) and cv > 0, "CV_INVALID", f"The coefficient of variation is {cv}; it must be above 0.")
+    _require(
+        math.isfinite(cv) and cv > 0,
+        "CV_INVALID",
+        f"The coefficient of variation is {cv}; it must be a finite number above 0.",
+    )
     clock = _trace_clock(source, duration_seconds) if isinstance(source, Trace) else _clock(source, duration_seconds)
     arrivals: list[Arrival] = []
     for index, (model, share) in enumerate(zip(models, shares(len(models), zipf), strict=True)):
@@ -92,12 +96,7 @@ def _renewals(expected: float, cv: float, rng: np.random.Generator) -> Floats:
 
 
 def _trace_clock(trace: Trace, duration_seconds: float) -> _Clock:
-    length = trace.duration_seconds
-    _require(
-        0 < duration_seconds <= length,
-        "DURATION_INVALID",
-        f"The duration is {duration_seconds} s, but {trace.name} lasts {length} s: give one above 0, up to that.",
-    )
+    trace.require_duration(duration_seconds)
     edges = np.append(np.arange(0, duration_seconds, WINDOW_SECONDS), duration_seconds)
     counts, _ = np.histogram([request.at_seconds for request in trace.requests], edges)
     return _Clock(edges, np.append(0.0, np.cumsum(counts)))
@@ -105,8 +104,10 @@ def _trace_clock(trace: Trace, duration_seconds: float) -> _Clock:
 
 def _clock(rate: float, duration_seconds: float) -> _Clock:
     valid_rate, valid_duration = (math.isfinite(one) and one > 0 for one in (rate, duration_seconds))
-    _require(valid_rate, "RATE_INVALID", f"The rate is {rate} requests per second; it must be above 0.")
-    _require(valid_duration, "DURATION_INVALID", f"The duration is {duration_seconds} s; it must be above 0.")
+    _require(valid_rate, "RATE_INVALID", f"The rate is {rate} requests per second; it must be a finite number above 0.")
+    _require(
+        valid_duration, "DURATION_INVALID", f"The duration is {duration_seconds} s; it must be a finite number above 0."
+    )
     return _Clock(np.array([0.0, duration_seconds]), np.array([0.0, rate * duration_seconds]))
 
 

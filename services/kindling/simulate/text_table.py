@@ -8,7 +8,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """The first column names what a row is about, the others are figures."""
+    """The first column names what a row is about, the others are figures. Headings may have several lines."""
 
     title: str
     columns: Sequence[str]
@@ -16,9 +16,9 @@ class TextTable:
 
     def rich(self) -> Table:
         """For a terminal."""
-        table = Table(title=self.title)
+        table = Table(title=self.title, title_justify="left", box=None, header_style="bold dim", padding=(0, 2, 0, 0))
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -26,5 +26,6 @@ class TextTable:
     def markdown(self) -> str:
         """For a file."""
         ruler = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = [f"| {' | '.join(row)} |" for row in (self.columns, ruler, *self.rows)]
+        titles = [column.replace("\n", " ") for column in self.columns]
+        lines = [f"| {' | '.join(row)} |" for row in (titles, ruler, *self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines, ""])

@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,21 @@ class Trace:
     def duration_seconds(self) -> float:
         """From the first request to the last."""
         return self.requests[-1].at_seconds
+
+    def beginning(self, seconds: float) -> "Trace":
+        """Return the requests of the first so many seconds.
+
+        Raises InvalidArgumentError DURATION_INVALID unless the trace lasts as long.
+        """
+        self.require_duration(seconds)
+        return replace(self, requests=tuple(one for one in self.requests if one.at_seconds <= seconds))
+
+    def require_duration(self, seconds: float) -> None:
+        """Raises InvalidArgumentError DURATION_INVALID unless the trace lasts so many seconds, and these are some."""
+        if not 0 < seconds <= self.duration_seconds:
+            what = f"The duration is {seconds} s, but {self.name} lasts {self.duration_seconds} s"
+            message = f"{what}: give one above 0, up to that."
+            raise InvalidArgumentError(message, reason="DURATION_INVALID")
 
 
 def load_trace(name_or_path: str | Path) -> Trace:

@@ -66,6 +66,9 @@ def test_deploy_without_a_cluster_is_exit_3(nobody_listens, source):
         (["deploy", "a/b", "--source", "/"], "INVALID_MODEL_NAME"),
         (["deploy", "m", "--source", "/nonexistent"], "INVALID_SOURCE"),
         (["deploy", "m", "--source", "/", "--keep-alive", "soon"], "INVALID_DURATION"),
+        (["deploy", "m", "--source", "SOURCE", "--keep-alive", "99999999999999999d"], "INVALID_DURATION"),
+        (["tenant", "set", "", "--generations", "1"], "TENANT_INVALID"),
+        (["tenant", "remove", ""], "TENANT_INVALID"),
         (["demo", "--source", "/nonexistent"], "INVALID_SOURCE"),
         (["up", "--dram-pool", "banana"], "INVALID_SIZE"),
         (["chat", "no such model"], "INVALID_MODEL_NAME"),
@@ -76,8 +79,8 @@ def test_deploy_without_a_cluster_is_exit_3(nobody_listens, source):
         (["undrain", "n/w"], "INVALID_NODE"),
     ],
 )
-def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, command, reason):
-    result = runner.invoke(app, command)
+def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, source, command, reason):
+    result = runner.invoke(app, [source if word == "SOURCE" else word for word in command])
     assert (result.exit_code, reason in result.stderr) == (2, True)
 
 
@@ -91,6 +94,11 @@ def test_bad_values_are_exit_2_before_anything_is_tried(nobody_listens, command,
         ["evict", "m"],
         ["evict", "m", "--keep", "moon"],
         ["bench", "load", "--dir", "/nonexistent"],
+        ["bench", "place", "--steps", "1"],
+        ["deploy", "m", "--source", "/", "--max-instances", "99999999999"],
+        ["deploy", "m", "--source", "/", "--devices", "65"],
+        ["chat", "m", "--seed", "99999999999999999999"],
+        ["tenant", "set", "acme"],
         ["what"],
     ],
 )

@@ -300,7 +300,7 @@ def test_too_large_parts_and_too_few_devices_are_told_apart() -> None:
     assert f"{30 * GB:,} for each of its 2 devices, and the largest 2 of a node hold {24 * GB:,} each" in told.message
     assert "add a worker" in told.message
     told = refusal(planner, 60, devices=3)
-    assert "no node has 3 devices of a kind" in told.message
+    assert "no node has 3 devices of a kind: start workers until a node has 3, or deploy it with fewer" in told.message
     assert (told.metadata["devices"], told.metadata["largest_device_bytes"]) == ("3", "0")
     assert "`--devices 2`" in refusal(planner, 40, devices=3).message
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from kindling.platform.errors import InvalidArgumentError
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -35,6 +37,16 @@ class PlaceOptions:
         return max(2, self.steps * size.workers // self.size.workers)
 
     def sizes(self) -> list[Size]:
-        """What is measured, the smallest first."""
+        """What is measured, the smallest first.
+
+        Raises InvalidArgumentError CLUSTER_TOO_SMALL if in the smallest nothing would run, or nothing wait for a slot.
+        """
         half = self.size.halved()
-        return [half.halved(), half, self.size]
+        least = half.halved()
+        if least.workers < 2 or least.models <= least.workers:
+            message = (
+                f"A quarter of the cluster has {least.workers} workers and {least.models} models; it needs at least "
+                "two workers, and more models than workers: give more nodes, workers or models."
+            )
+            raise InvalidArgumentError(message, reason="CLUSTER_TOO_SMALL")
+        return [least, half, self.size]

@@ -69,7 +69,7 @@ def _clusters_table(samples: Sequence[Sample]) -> Table:
         table.add_column(column, justify="right")
     for sample in samples:
         size = sample.size
-        memory, rate = f"{sample.memory_bytes / 2**20:.0f} MiB", f"{sample.decisions_per_second:,.0f}"
+        memory, rate = f"{sample.memory_bytes / 2**20:,.1f} MiB", f"{sample.decisions_per_second:,.0f}"
         table.add_row(str(size.nodes), str(size.workers), str(size.models), str(size.residency), memory, rate)
     return table
 

@@ -14,7 +14,10 @@ Say = Callable[[str], None]
 
 
 def measure(options: PlaceOptions, say: Say) -> list[Sample]:
-    """Return what was measured of each size, the smallest first; the last is the stated one."""
+    """Return what was measured of each size, the smallest first; the last is the stated one.
+
+    Raises InvalidArgumentError CLUSTER_TOO_SMALL.
+    """
     samples = []
     for size in options.sizes():
         say(f"{size.nodes} nodes with {size.workers_per_node} workers each, {size.models} models")

@@ -15,6 +15,7 @@ from kindling.bench.predict.options import PredictOptions
 from kindling.bench.predict.profile import Profile
 from kindling.bench.predict.results import Replay, Results, Startups
 from kindling.scheduler.domain.values import Tier
+from kindling.simulate.measured import measured_values
 
 REAL = (
     "startup: how much later a client had the first token than from a running instance, whose time was measured before "
@@ -42,14 +43,15 @@ _FIGURES: tuple[tuple[str, Callable[[Startups], float]], ...] = (
 
 
 def as_json(results: Results, options: PredictOptions) -> bytes:
-    """Everything, for other programs and for later."""
-    found = ratios(results)
+    """Everything, for other programs and for later; ``measured`` is of the last seed, for `kindling simulate`."""
+    found, last = ratios(results), results.replays[-1].setup
     document = {
         "ratios": found,
         "goals": goals_values(found, GOALS),
         "real": _values(results.real),
         "simulated": _values(results.simulated),
         "seeds": [_replay_values(replay) for replay in results.replays],
+        "measured": measured_values(last.node, last.model),
         "options": dataclasses.asdict(options),
         "machine": machine(),
         "notes": NOTES,

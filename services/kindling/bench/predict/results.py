@@ -8,6 +8,7 @@ import numpy as np
 
 from kindling.bench.predict.profile import Profile
 from kindling.scheduler.domain.values import Tier
+from kindling.simulate.experiment import Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ less one."""
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Both for one seed, and the profile that the simulator had."""
+    """Both for one seed, and the profile that the simulator had: as learned, and as machine and model."""
 
     seed: int
     real: Startups
@@ -43,6 +44,7 @@ class Replay:
     workload: str
     gap_cv: float
     estimate_errors: EstimateErrors
+    setup: Setup
 
 
 @dataclass(frozen=True, slots=True)

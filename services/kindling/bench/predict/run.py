@@ -110,9 +110,10 @@ async def _compare(
     starts = {tier: len(of_tier) for tier, of_tier in errors.items()}
     say("foretelling")
     profile = learned(known, calibration)
-    simulated = foretell(before, [one.arrival for one in answers], profile.setup(node, size_bytes, options))
+    setup = profile.setup(node, size_bytes, options)
+    simulated = foretell(before, [one.arrival for one in answers], setup)
     real = Startups(tuple(map(calibration.startup_seconds, answers)), starts)
-    return Replay(seed, real, simulated, profile, workload.name, workload.gap_cv, errors)
+    return Replay(seed, real, simulated, profile, workload.name, workload.gap_cv, errors, setup)
 
 
 async def replay(session: Session, workload: Workload, clock: Clock) -> list[Answer]:

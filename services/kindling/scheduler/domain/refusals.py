@@ -71,7 +71,8 @@ def held_back(model: Model, tenant: str, quota: str, most: int) -> DeadlineExcee
 def no_workers() -> UnavailableError:
     """There is nothing to run an instance on."""
     return UnavailableError(
-        "no worker is there to run a model; start one, or see `kindling status` for what became of them",
+        "no worker is there to run a model, or all are on drained nodes; start one, or let a node serve again with "
+        "`kindling undrain`; `kindling status` shows what became of them",
         reason="NO_WORKERS",
         retry_after_seconds=_RETRY_SECONDS,
     )
@@ -81,14 +82,9 @@ def no_device_large_enough(model: Model, sizes: DeviceSizes) -> FailedPreconditi
     """No worker that is there can ever hold the model's weights, nor so many of a node its parts."""
     devices, enough = model.settings.devices, sizes.devices_for(model.checkpoint.total_bytes)
     largest_bytes = int(max(0, sizes.largest_bytes(devices)))
-    advice = (
-        f"deploy it with `--devices {enough}`, for {enough} devices of a node hold it together"
-        if enough and enough != devices
-        else "add a worker whose device holds more, or deploy a smaller or quantized model"
-    )
     return FailedPreconditionError(
         f"model {model.name!r} has {model.checkpoint.total_bytes:,} bytes of weights, "
-        f"{_too_large(model, largest_bytes)}: {advice}",
+        f"{_too_large(model, largest_bytes)}: {_advice(model, enough, largest_bytes)}",
         reason="NO_DEVICE_LARGE_ENOUGH",
         metadata={
             "model": model.name,
@@ -97,6 +93,15 @@ def no_device_large_enough(model: Model, sizes: DeviceSizes) -> FailedPreconditi
             "largest_device_bytes": str(largest_bytes),
         },
     )
+
+
+def _advice(model: Model, enough: int | None, largest_bytes: int) -> str:
+    devices = model.settings.devices
+    if enough and enough != devices:
+        return f"deploy it with `--devices {enough}`, for {enough} devices of a node hold it together"
+    if devices > 1 and not largest_bytes:
+        return f"start workers until a node has {devices}, or deploy it with fewer `--devices`"
+    return "add a worker whose device holds more, or deploy a smaller or quantized model"
 
 
 def _too_large(model: Model, largest_bytes: int) -> str:
