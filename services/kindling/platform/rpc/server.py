@@ -101,7 +101,10 @@ class RpcServer:
 
 def _interceptors(untraced: Sequence[str]) -> list[grpc.aio.ServerInterceptor]:
     # Tracing goes first so that the span covers what the error interceptor does.
-    left_out = [filters.health_check(), filters.service_name(spans.SERVICE_NAME), *map(filters.method_name, untraced)]
-    looked_at = filters.negate(filters.any_of(*left_out))
-    tracing = [aio_server_interceptor(filter_=looked_at)] if tracing_enabled() else []
+    left_out = filters.any_of(
+        filters.health_check(),
+        filters.service_name(spans.SERVICE_NAME),
+        *(filters.method_name(name) for name in untraced),
+    )
+    tracing = [aio_server_interceptor(filter_=filters.negate(left_out))] if tracing_enabled() else []
     return [*tracing, ErrorInterceptor()]
