@@ -31,7 +31,8 @@ def status(
         bool, typer.Option("--estimates", help="Show instead what the leader learned, and how well it foresees starts.")
     ] = False,
     prefetch: Annotated[
-        bool, typer.Option("--prefetch", help="Show instead what became of what was brought to DRAM or SSD ahead of calls.")
+        bool,
+        typer.Option("--prefetch", help="Show instead what became of what was brought to DRAM or SSD ahead of calls."),
     ] = False,
 ) -> None:
     """Show who leads, the nodes with their tiers and workers, the instances and the models."""
