@@ -63,4 +63,4 @@ async def test_a_quiet_tenant_is_answered_before_the_rest_of_a_flood(address: st
         await asker.begin(tasks, "quiet", "quiet", SHORT)
         assert not asker.ended
     assert asker.begun == ["flood-0", "quiet", *(f"flood-{number}" for number in range(1, FLOOD))]
-    assert asker.ended == asker.begun
+    assert sorted(asker.ended) == sorted(asker.begun), "an end is seen after the place was given on"

@@ -45,6 +45,7 @@ def test_one_tree_over_all_services(cluster: RunningCluster, answer: httpx.Respo
     spans = [line for line in lines[3:] if line.strip()]
     assert [line for line in spans if not line.startswith(" ")] == [spans[0]]  # all but the request are part of it
     assert "checkpoint.load" in shown.stdout
+    assert "still open" not in shown.stdout  # nothing of it lasts as long as the instance
     assert "<svg" in picture.read_text()
 
 

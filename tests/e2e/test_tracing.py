@@ -1,5 +1,7 @@
 """One cold request is one tree of spans through all four services, with its log lines, and metrics that point at it."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -8,7 +10,7 @@ from kindling.cli.options import EngineKind
 from support import api
 from support.checkpoints import make_checkpoint
 from support.cluster import cluster_options, running_cluster
-from support.otlp_receiver import Span, otlp_receiver
+from support.otlp_receiver import Received, Span, otlp_receiver
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CALLER_SPAN_ID = "b7ad6b7169203331"
@@ -16,8 +18,6 @@ SERVICES = {f"kindling-{name}" for name in ("gateway", "scheduler", "worker", "s
 
 
 async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
-    import asyncio
-
     source = make_checkpoint(tmp_path / "model")
     async with otlp_receiver() as (endpoint, received):
         options = cluster_options(
@@ -25,7 +25,12 @@ async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
             engine=EngineKind.TRANSFORMERS,
             extra_env=(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),),
         )
-        await asyncio.to_thread(_one_request, options, source)
+        loop = asyncio.get_running_loop()
+
+        def wait_until_whole() -> None:
+            asyncio.run_coroutine_threadsafe(received.wait_for(_is_whole), loop).result()
+
+        await asyncio.to_thread(_one_request, options, source, wait_until_whole)
         # Every process has ended, so everything that will come has come.
         spans = received.trace(TRACE_ID)
     assert {span.service for span in spans} == SERVICES
@@ -38,7 +43,13 @@ async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
     assert TRACE_ID in received.exemplars
 
 
-def _one_request(options, source: Path) -> None:
+def _is_whole(received: Received) -> bool:
+    spans = received.trace(TRACE_ID)
+    loaded = any(span.name == "checkpoint.load" for span in spans)
+    return loaded and {span.service for span in spans} == SERVICES and not _orphans(spans)
+
+
+def _one_request(options, source: Path, wait_until_whole: Callable[[], None]) -> None:
     with running_cluster(options) as cluster:
         api.deploy(cluster.grpc_address, "traced", source)
         answer = httpx.post(
@@ -48,6 +59,7 @@ def _one_request(options, source: Path) -> None:
             timeout=60,
         )
         assert answer.status_code == 200, answer.text
+        wait_until_whole()  # while the model still runs
 
 
 def _orphans(spans: list[Span]) -> list[Span]:

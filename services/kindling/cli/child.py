@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import json
 import os
 import signal
 import sys
@@ -87,8 +88,7 @@ class Child:
         """Raise CHILD_DIED with the end of the log once the process has ended."""
         status = await self.wait()
         raise InternalError(
-            f"{self.name} ended ({describe_status(status)}) while the cluster started. "
-            f"Its log, {self.log_path}, ends:\n{log_tail(self.log_path)}",
+            f"{self.name} ended ({describe_status(status)}) while the cluster started. {last_words(self.log_path)}",
             reason="CHILD_DIED",
             metadata={"child": self.name, "status": str(status), "log": str(self.log_path)},
         )
@@ -138,9 +138,24 @@ def describe_status(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
+def last_words(path: Path) -> str:
+    """Return why a service could not go on, as the last line of its log says; the end of the log if that does not."""
+    lines = _last_lines(path)
+    try:
+        line = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        line = None
+    if isinstance(line, dict) and line.get("event") == "service_failed":
+        return f"It says: {line.get('message')} ({line.get('reason')}). Its log is {path}"
+    return f"Its log, {path}, ends:\n{log_tail(path)}"
+
+
 def log_tail(path: Path) -> str:
     """Return the last lines of a log file, indented, long ones cut."""
+    return "\n".join(f"  {line[:_LOG_LINE_CHARACTERS]}" for line in _last_lines(path)) or "  (it is empty)"
+
+
+def _last_lines(path: Path) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-    return "\n".join(f"  {line[:_LOG_LINE_CHARACTERS]}" for line in lines) or "  (it is empty)"
+        return file.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]

@@ -8,7 +8,7 @@ from typing import TypeVar
 from kindling.cli.child import Child, Role
 from kindling.cli.layout import Layout
 from kindling.cli.options import ClusterOptions
-from kindling.cli.ports import HOST, require_free
+from kindling.cli.ports import HOST, require_different, require_free
 from kindling.cli.readiness import cluster_ready, etcd_ready, forget_predecessors
 from kindling.cli.state_file import ClusterState, locked, published_state
 from kindling.cli.topology import Topology
@@ -110,6 +110,7 @@ async def local_cluster(
         with locked(layout.data_dir):
             require_free(options.http_port, "--http-port")
             require_free(options.grpc_port, "--grpc-port")
+            require_different(options.http_port, options.grpc_port)
             cluster = LocalCluster(options, Topology(options, layout), clock or SystemClock(), notify)
             with (
                 published_state(layout.data_dir, ClusterState.of_this_process(options.http_port, options.grpc_port)),

@@ -31,3 +31,13 @@ def require_free(port: int, option: str) -> None:
                 reason="PORT_IN_USE",
                 metadata={"port": str(port), "option": option},
             ) from None
+
+
+def require_different(http_port: int, grpc_port: int) -> None:
+    """Raise PORT_IN_USE if both are to be served on one port."""
+    if http_port == grpc_port:
+        raise FailedPreconditionError(
+            f"port {http_port} cannot serve both HTTP and gRPC; choose another --http-port or --grpc-port",
+            reason="PORT_IN_USE",
+            metadata={"port": str(http_port)},
+        )

@@ -25,10 +25,14 @@ _SHOWN: Final = (
     "kindling.model",
     "kindling.node",
     "kindling.worker",
-    "kindling.source",
-    "kindling.estimate.seconds",
+    "kindling.estimate_seconds",
+    "kindling.load.dram_bytes",
+    "kindling.load.ssd_bytes",
+    "kindling.load.remote_bytes",
     "gen_ai.usage.input_tokens",
     "gen_ai.usage.output_tokens",
+    "kindling.generation.emitted_elsewhere",
+    "kindling.migration.target",
     "gen_ai.response.finish_reasons",
     "http.response.status_code",
     "error.type",
@@ -70,7 +74,7 @@ def render_trace(seen: cluster_pb2.GetTraceResponse) -> RenderableType:
             f"+{format_seconds((_began(span) - begin) / 1e9)}",
             format_seconds((_ended(span) - _began(span)) / 1e9) if span.HasField("end_time") else "still open",
             Text(_bar(span, begin, end), style=_COLORS.get(span.service, "")),
-            Text(_details(span), style="dim"),
+            Text(_details(span, begin), style="dim"),
         )
     head = f"[bold]{seen.trace_id}[/]  {len(seen.spans)} spans, {format_seconds((end - begin) / 1e9)}"
     missing = [f"[yellow]{escape(name)} did not answer; its spans are missing[/]" for name in seen.unreachable]
@@ -86,10 +90,24 @@ def _bar(span: telemetry_pb2.Span, begin: int, end: int) -> str:
     return " " * first + ("█" * min(cells, _BAR_CELLS - first) or "▏")
 
 
-def _details(span: telemetry_pb2.Span) -> str:
-    found = [f"{name.rpartition('.')[2]}={span.attributes[name]}" for name in _SHOWN if span.attributes.get(name)]
-    links = [f"linked to {link.trace_id[:8]}…/{link.span_id}" for link in span.links]
-    return "  ".join([*found, *links, *([span.error] if span.error else [])])
+def _details(span: telemetry_pb2.Span, begin: int) -> str:
+    shown = [(name.rpartition(".")[2], span.attributes.get(name, "0")) for name in _SHOWN]
+    found = [f"{name}={_short(value)}" for name, value in shown if value not in ("", "0")]
+    events = [
+        f"{event.name} +{format_seconds((event.time.ToNanoseconds() - begin) / 1e9)}"
+        for event in span.events
+        if event.name != "exception"  # which is the span's error
+    ]
+    links = [f"see trace {link.trace_id}" for link in span.links]
+    return "  ".join([*found, *events, *links, *([span.error] if span.error else [])])
+
+
+def _short(value: str) -> str:
+    """A fraction with no more digits than anybody reads, anything else as it is."""
+    try:
+        return value if value.isdigit() else f"{float(value):.3g}"
+    except ValueError:
+        return value
 
 
 def _service(span: telemetry_pb2.Span) -> str:

@@ -1,5 +1,7 @@
 """Runs the gateway: ``python -m kindling.gateway``, configured by ``KINDLING_GATEWAY_*``."""
 
+import socket
+
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 
 from kindling.gateway.app import serve
@@ -11,7 +13,15 @@ from kindling.platform.settings import load_settings
 def main() -> None:
     """Run until asked to stop."""
     settings = load_settings(GatewaySettings)
-    run_service("gateway", settings, lambda shutdown: serve(settings, shutdown), readers=[PrometheusMetricReader()])
+    # Gateways have no names of their own; metrics of several must not be taken for one's.
+    name = f"{socket.gethostname()}:{settings.http_port}"
+    run_service(
+        "gateway",
+        settings,
+        lambda shutdown: serve(settings, shutdown),
+        instance_id=name,
+        readers=[PrometheusMetricReader()],
+    )
 
 
 if __name__ == "__main__":

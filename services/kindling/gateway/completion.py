@@ -48,7 +48,7 @@ class Completions:
             KindlingError: as the scheduler or the worker failed.
         """
         operation = "chat" if isinstance(request.prompts[0], ChatPrompt) else "text_completion"
-        with RequestMeter(operation, request.model, request.tenant) as meter:
+        with RequestMeter(operation, request) as meter:
             model = await self._models.get(request.model)
             prompts = await self._prepare(request, model)
             meter.prompt_tokens = sum(map(len, prompts.token_ids))

@@ -8,7 +8,7 @@ import grpc
 
 from kindling.gateway.domain.api_keys import ApiKeys
 from kindling.gateway.servicer import Context, require_key, require_operator
-from kindling.platform.errors import NotFoundError
+from kindling.platform.errors import NotFoundError, UnavailableError
 from kindling.platform.rpc.spans import in_order, kept_spans, trace_unknown
 from kindling.platform.telemetry import process_spans
 from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc, tenant_pb2, tenant_pb2_grpc
@@ -16,13 +16,16 @@ from kindling.v1 import cluster_pb2, cluster_pb2_grpc, model_pb2, model_pb2_grpc
 T = TypeVar("T")
 # For callers that gave no deadline of their own.
 DEFAULT_SECONDS = 300.0
+# For the leader's part of a trace: without it the gateway shows its own.
+TRACE_SECONDS = 5.0
+_NO_LEADER = "the leading scheduler, which asks storage managers and workers,"
 
 
 class Leader(Protocol):
     """Calls the scheduler that leads."""
 
-    async def unary(self, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
-        """Return the leader's answer."""
+    async def unary(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, retry_seconds: float | None = None) -> T:
+        """Return the leader's answer; UnavailableError NO_SCHEDULER if none comes for so long."""
         ...
 
     def stream(
@@ -39,10 +42,13 @@ class _Forwarder:
         self._leader = leader
         self._api_keys = api_keys
 
-    async def _forward(self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]]) -> T:
+    async def _forward(
+        self, context: Context, call: Callable[[grpc.aio.Channel, float], Awaitable[T]], seconds: float | None = None
+    ) -> T:
+        """Call within the caller's deadline; where ``seconds`` are given, no call and no search takes longer."""
         self._check(context)
-        left = _time_left(context)
-        return await self._leader.unary(lambda channel: call(channel, left))
+        left = _time_left(context) if seconds is None else min(seconds, _time_left(context))
+        return await self._leader.unary(lambda channel: call(channel, left), retry_seconds=seconds)
 
     def _check(self, context: Context) -> None:
         """Let in who has a key."""
@@ -180,17 +186,21 @@ class ClusterForwarder(_Forwarder, cluster_pb2_grpc.ClusterServiceServicer):
     async def GetTrace(  # noqa: N802
         self, request: cluster_pb2.GetTraceRequest, context: Context
     ) -> cluster_pb2.GetTraceResponse:
-        """Forward by the trace's id, which the gateway knows of its answers, and add what it keeps itself."""
+        """Forward by the trace's id, which the gateway knows of its answers, and add what it keeps itself.
+
+        That is all there is to show while no scheduler answers.
+        """
         own = kept_spans(process_spans(), request.request_id)
         wanted = cluster_pb2.GetTraceRequest(request_id=own.trace_id or request.request_id)
         try:
             answer: cluster_pb2.GetTraceResponse = await self._forward(
-                context, lambda channel, left: _cluster(channel).GetTrace(wanted, timeout=left)
+                context, lambda channel, left: _cluster(channel).GetTrace(wanted, timeout=left), TRACE_SECONDS
             )
-        except NotFoundError:
+        except (NotFoundError, UnavailableError) as error:
             if not own.spans:
-                raise trace_unknown(request.request_id) from None
-            answer = cluster_pb2.GetTraceResponse()
+                raise trace_unknown(request.request_id) if isinstance(error, NotFoundError) else error from None
+            silent = [] if isinstance(error, NotFoundError) else [_NO_LEADER]
+            answer = cluster_pb2.GetTraceResponse(unreachable=silent)
         spans = in_order([*own.spans, *answer.spans])
         return cluster_pb2.GetTraceResponse(
             trace_id=own.trace_id or answer.trace_id, spans=spans, unreachable=answer.unreachable

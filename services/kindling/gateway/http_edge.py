@@ -1,6 +1,7 @@
 """What every HTTP request passes first: its span, its id, its key, and the translation of errors."""
 
 import secrets
+from http import HTTPStatus
 
 from opentelemetry import trace
 from opentelemetry.propagate import extract
@@ -32,8 +33,9 @@ class Edge:
             return
         headers = Headers(scope=scope)
         name = f"{scope['method']} {scope['path'][:64]}"
+        asked = {"http.request.method": scope["method"], "url.scheme": scope["scheme"], "url.path": scope["path"][:256]}
         with tracer.start_as_current_span(
-            name, context=extract(headers), kind=trace.SpanKind.SERVER, attributes={"url.path": scope["path"][:256]}
+            name, context=extract(headers), kind=trace.SpanKind.SERVER, attributes=asked
         ) as span:
             answer = _Answer(send, _request_id(span), span)
             try:
@@ -62,6 +64,8 @@ class _Answer:
             self.begun = True
             message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id.encode())]
             self._span.set_attribute("http.response.status_code", message["status"])
+            if message["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._span.set_status(trace.StatusCode.ERROR)
         await self._send(message)
 
 

@@ -5,8 +5,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from opentelemetry import metrics, trace
+from opentelemetry.util.types import AttributeValue
 
 from kindling.gateway.domain.events import FinishReason, Moved
+from kindling.gateway.domain.request import CompletionRequest
 from kindling.platform.errors import KindlingError
 
 _REQUEST_SECONDS: Final = [0.01 * 2**doublings for doublings in range(14)]
@@ -85,6 +87,22 @@ def note_move(generation_id: str, move: Moved) -> None:
     trace.get_current_span().add_event(kind, attributes)
 
 
+def _asked_for(request: CompletionRequest) -> dict[str, AttributeValue]:
+    """What the conventions want told of a request, on its span alone: not what it says, nor what it was answered."""
+    sampling = request.sampling
+    asked: dict[str, AttributeValue | None] = {
+        "kindling.tenant": request.tenant,
+        "gen_ai.response.model": request.model,
+        "gen_ai.request.max_tokens": sampling.max_tokens,
+        "gen_ai.request.temperature": sampling.temperature,
+        "gen_ai.request.top_p": sampling.top_p,
+        "gen_ai.request.top_k": sampling.top_k or None,
+        "gen_ai.request.seed": sampling.seed,
+        "gen_ai.request.choice.count": request.n if request.n != 1 else None,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 class RequestMeter:
     """Measures one request between ``with``'s begin and end, and describes it in a span called ``chat MODEL``.
 
@@ -92,16 +110,16 @@ class RequestMeter:
     The span is never made the current one, since an answer may be ended from another context than it began in.
     """
 
-    def __init__(self, operation: str, model: str, tenant: str = "") -> None:
+    def __init__(self, operation: str, request: CompletionRequest) -> None:
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._last_token_at = self.started_at
         self._finish_reasons: list[str] = []
-        self._attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, **_PROVIDER}
+        self._attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": request.model, **_PROVIDER}
         self._span = _tracer.start_span(
-            f"{operation} {model}", attributes={**self._attributes, "kindling.tenant": tenant}
+            f"{operation} {request.model}", attributes={**self._attributes, **_asked_for(request)}
         )
 
     @property

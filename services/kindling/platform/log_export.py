@@ -5,6 +5,8 @@ from typing import Final
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from structlog.typing import EventDict, WrappedLogger
 
+from kindling.platform.library_logs import EXPORTERS
+
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
     "info": SeverityNumber.INFO,
@@ -18,8 +20,10 @@ _NOT_ATTRIBUTES: Final = frozenset({"event", "level", "timestamp", "trace_id", "
 def export_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Pass a structlog line on to the process's log exporter, which does nothing where none is configured.
 
-    The SDK adds the current span's ids itself.
+    The SDK adds the current span's ids itself. What its exporters say is not passed on: it would be about itself.
     """
+    if str(event.get("component", "")).startswith(EXPORTERS):
+        return event
     level = str(event.get("level", "info"))
     attributes = {key: _plain(value) for key, value in event.items() if key not in _NOT_ATTRIBUTES}
     severity = _SEVERITIES.get(level, SeverityNumber.INFO)

@@ -9,13 +9,14 @@ from opentelemetry import trace
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from kindling.platform.library_logs import LibraryLines
 from kindling.platform.log_export import export_line
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
     """Make every later log line of this process a JSON object that names ``service``."""
     threshold = logging.getLevelNamesMapping()[level]
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[LibraryLines(service)])
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

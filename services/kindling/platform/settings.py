@@ -6,6 +6,8 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from kindling.platform.telemetry import bad_variables
+
 EXIT_BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -39,12 +41,21 @@ class ServiceSettings(BaseSettings):
 
 
 def load_settings(cls: type[S]) -> S:
-    """Read ``cls`` from the environment; print what is wrong and exit with 78 if a value is bad."""
+    """Read ``cls`` from the environment; print what is wrong and exit with 78 if a value is bad, telemetry's too."""
+    settings, problems = _read(cls)
+    problems += bad_variables()
+    if settings is not None and not problems:
+        return settings
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    sys.exit(EXIT_BAD_CONFIGURATION)
+
+
+def _read(cls: type[S]) -> tuple[S | None, list[str]]:
     try:
-        return cls()
+        return cls(), []
     except ValidationError as error:
         prefix = cls.model_config.get("env_prefix", "")
-        for problem in error.errors():
-            name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
-            sys.stderr.write(f"{name}: {problem['msg']} (got {problem['input']!r})\n")
-        sys.exit(EXIT_BAD_CONFIGURATION)
+        return None, [
+            f"{prefix}{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]

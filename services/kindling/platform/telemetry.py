@@ -2,9 +2,9 @@
 
 They are exported by OTLP where the standard variables name a collector: OTEL_EXPORTER_OTLP_ENDPOINT, or
 OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and its like for one signal. OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_SERVICE_NAME and OTEL_SDK_DISABLED are heeded; OTEL_TRACES_EXPORTER=none and its like leave one signal out.
-KINDLING_TRACE_RING_SPANS has a process keep so many of its last spans, collector or not. Without any of them nothing
-is traced, and nothing costs time.
+OTEL_SERVICE_NAME and OTEL_SDK_DISABLED are heeded; OTEL_TRACES_EXPORTER=none and its like leave one signal out. Of
+OTLP's protocols there is `grpc` alone. KINDLING_TRACE_RING_SPANS has a process keep so many of its last spans,
+collector or not. Without any of them nothing is traced, and nothing costs time.
 """
 
 import os
@@ -23,7 +23,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -63,7 +63,7 @@ class Telemetry:
 
 def configure_telemetry(service: str, instance_id: str = "", readers: Sequence[MetricReader] = ()) -> Telemetry:
     """Install the process's providers; ``readers`` are metric readers besides OTLP's, for instance Prometheus'."""
-    resource = _resource(service, instance_id)
+    resource = process_resource(service, instance_id)
     tracers = _tracer_provider(resource)
     meters = MeterProvider([*readers, *_otlp_readers()], resource=resource, shutdown_on_exit=False)
     providers: list[_Provider] = [tracers, _Metrics(meters)]
@@ -76,6 +76,20 @@ def configure_telemetry(service: str, instance_id: str = "", readers: Sequence[M
         set_logger_provider(loggers)
         providers.append(loggers)
     return Telemetry(providers)
+
+
+def bad_variables() -> list[str]:
+    """Return a line for each variable of the environment by which somebody wants what there is not."""
+    named = dict(_protocol(signal) for signal in ("TRACES", "METRICS", "LOGS") if exports(signal))
+    problems = [
+        f"{name}: only grpc is spoken, as a rule to port 4317 (got {protocol!r})"
+        for name, protocol in named.items()
+        if protocol != "grpc"
+    ]
+    number = os.environ.get(RING_VARIABLE, "").strip() or "0"
+    if not number.isdecimal():
+        problems.append(f"{RING_VARIABLE}: must be a number of spans, 0 for none (got {number!r})")
+    return problems
 
 
 def tracing_enabled() -> bool:
@@ -92,14 +106,21 @@ def exports(signal: str) -> bool:
 
 def ring_capacity() -> int:
     """How many spans this process keeps."""
-    number = os.environ.get(RING_VARIABLE, "")
-    return int(number) if number.isdigit() and not _sdk_is_disabled() else 0
+    number = os.environ.get(RING_VARIABLE, "").strip()
+    return int(number) if number.isdecimal() and not _sdk_is_disabled() else 0
 
 
 @cache
 def process_spans() -> SpanRing:
     """The spans that this process keeps."""
     return SpanRing(ring_capacity())
+
+
+def _protocol(signal: str) -> tuple[str, str]:
+    """Return how a signal is to be sent, and the variable that says so."""
+    own, shared = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
+    name = own if os.environ.get(own) else shared
+    return name, os.environ.get(name) or "grpc"
 
 
 def _tracer_provider(resource: Resource) -> TracerProvider:
@@ -126,11 +147,12 @@ class _Metrics:
         self.shutdown = partial(provider.shutdown, timeout_millis=EXPORT_TIMEOUT_SECONDS * 1000)
 
 
-def _resource(service: str, instance_id: str) -> Resource:
-    names = {"service.namespace": "kindling", "service.instance.id": instance_id}
-    if not os.environ.get("OTEL_SERVICE_NAME"):
-        names["service.name"] = f"kindling-{service}"
-    return Resource.create(names)
+def process_resource(service: str, instance_id: str) -> Resource:
+    """Return what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say of the process, and our names besides."""
+    names = {"service.namespace": "kindling", "service.name": f"kindling-{service}"}
+    if instance_id:
+        names["service.instance.id"] = instance_id
+    return Resource.create(names).merge(OTELResourceDetector().detect())
 
 
 def _sdk_is_disabled() -> bool:

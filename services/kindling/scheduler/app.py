@@ -16,7 +16,6 @@ from kindling.scheduler.adapters.worker_clients import GrpcWorkers
 from kindling.scheduler.cluster_servicer import ClusterServicer
 from kindling.scheduler.domain.arrivals import Arrivals
 from kindling.scheduler.domain.planner import Planner
-from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.prefetch import Prefetcher
 from kindling.scheduler.model_servicer import ModelServicer
 from kindling.scheduler.ports import Office
@@ -66,8 +65,7 @@ def _server(settings: SchedulerSettings) -> RpcServer:
 def _term(
     settings: SchedulerSettings, office: Office, workers: ChannelPool, storages: ChannelPool, clock: Clock
 ) -> Term:
-    policy = Policy(settings.assumptions)
-    planner = Planner(policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
+    planner = Planner(settings.policy, settings.limits, lambda: secrets.token_hex(_SUFFIX_BYTES))
     reached, nodes = GrpcWorkers(workers, office.revision), GrpcStorages(storages, office.revision)
     prefetching = _prefetching(settings, planner, nodes, clock) if settings.prefetch else None
     return Term(office.store, reached, nodes, planner, clock, settings.start_stall_seconds, prefetching)

@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from kindling.platform.settings import ServiceSettings
 from kindling.scheduler.domain.estimate import Assumptions
 from kindling.scheduler.domain.plans import Limits
+from kindling.scheduler.domain.policy import Policy
 from kindling.scheduler.domain.promotions import PrefetchLimits
 from kindling.scheduler.domain.values import ModelSettings
 
@@ -27,6 +28,8 @@ class SchedulerSettings(ServiceSettings):
     max_start_attempts: int = Field(default=3, ge=1, description="workers tried before a start is given up")
     start_stall_seconds: float = Field(default=120.0, gt=0.0, description="longest silence of a start before it fails")
     assumed_init_seconds: float = Field(default=0.5, ge=0.0, description="time to build a model never yet built")
+    migrate: bool = Field(default=True, description="move busy instances where others would be ready sooner")
+    consolidate: bool = Field(default=True, description="have a model's instances become fewer where slots are short")
     prefetch: bool = Field(default=True, description="bring to SSD and DRAM what is about to be called")
     prefetch_horizon_seconds: float = Field(default=120.0, gt=0.0, description="how far ahead calls are foreseen")
     prefetch_remote_horizon_seconds: float = Field(default=600.0, gt=0.0, description="the same, for copies to SSDs")
@@ -67,6 +70,11 @@ class SchedulerSettings(ServiceSettings):
             dram_share=self.prefetch_dram_share,
             ssd_share=self.prefetch_ssd_share,
         )
+
+    @property
+    def policy(self) -> Policy:
+        """How instances are placed, and who makes room for them."""
+        return Policy(self.assumptions, migrates=self.migrate, consolidates=self.consolidate)
 
     @property
     def assumptions(self) -> Assumptions:

@@ -15,7 +15,7 @@ from kindling.storage.adapters.bucket import Bucket, BucketAccess
 from kindling.storage.adapters.cache_format import require_format
 from kindling.storage.adapters.direct_gets import DirectGets
 from kindling.storage.adapters.etcd_registry import EtcdRegistry
-from kindling.storage.adapters.free_memory import free_memory, require_pool_memory
+from kindling.storage.adapters.free_memory import free_memory, machine_memory, require_pool_memory
 from kindling.storage.adapters.hand_over_server import HandOverServer
 from kindling.storage.adapters.huge_pages import HugePages
 from kindling.storage.adapters.io_executor import IoExecutor
@@ -178,6 +178,8 @@ def _huge_pages(settings: StorageSettings) -> HugePages:
     pages = HugePages(state_file=settings.cache_dir / "huge_pages.json")
     pages.adopt()
     if settings.uses_huge_pages and settings.reserve_huge_pages:
+        # The kernel would set apart all that it has, and then find that it is too little.
+        require_pool_memory(settings.pool_bytes, pages.free_bytes(), machine_memory())
         pages.reserve(settings.pool_bytes)
     else:
         pages.give_back()  # ours were adopted from a predecessor with other settings
@@ -222,7 +224,10 @@ def _build_node(
 
 def _build_server(settings: StorageSettings, use_cases: UseCases) -> RpcServer:
     server = RpcServer(
-        settings.listen_address, advertise_host=settings.advertise_host, grace_seconds=settings.grace_seconds
+        settings.listen_address,
+        advertise_host=settings.advertise_host,
+        grace_seconds=settings.grace_seconds,
+        untraced=("OpenCheckpoint", "SetLeaseParked"),  # of leases, which outlive the requests that needed them
     )
     servicer = StorageServicer(use_cases, settings.handover_socket)
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, SERVICE_NAME)

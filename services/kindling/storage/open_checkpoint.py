@@ -197,11 +197,16 @@ class OpenCheckpoint:
             lanes=self._lanes,
             on_arrival=lambda: self._note_arrival(holding),
         )
-        span = tracer.start_as_current_span("checkpoint.load", attributes={"kindling.digest": holding.digest})
+        attributes = {"kindling.digest": holding.digest}
         try:
-            with span:
+            with tracer.start_as_current_span("checkpoint.load", attributes=attributes) as span:
                 async with self._load_turn:
+                    span.add_event("first_read")  # until here it was others' turn
                     await LoadCheckpoint(plan, self._tiers, remote, self._clock).run()
+                read = {
+                    f"kindling.load.{flow.tier.name.lower()}_bytes": flow.size_bytes for flow in holding.meter.totals()
+                }
+                span.set_attributes(read)
         finally:
             remote.close()
         await self._seal(holding)

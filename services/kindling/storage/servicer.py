@@ -1,7 +1,7 @@
 """StorageService: the wire in front of the use cases."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,7 @@ from kindling.checkpoint.layout import directory_name
 from kindling.checkpoint.manifest import Manifest
 from kindling.platform.errors import InvalidArgumentError
 from kindling.platform.known_leader import KnownLeader
+from kindling.platform.rpc.tracing import as_part_of_caller
 from kindling.storage import wire
 from kindling.storage.arrivals import Arrival
 from kindling.storage.domain.give_way import GiveWay
@@ -66,11 +67,13 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
                 yield _import_event_to_wire(event)
 
     async def OpenCheckpoint(
-        self, request: storage_pb2.OpenCheckpointRequest, _context: Context
+        self, request: storage_pb2.OpenCheckpointRequest, context: Context
     ) -> AsyncIterator[storage_pb2.OpenCheckpointResponse]:
         """See the proto."""
         directory_name(request.digest)  # refuses anything but a digest
-        async with self._use_cases.opens.open(request.digest, request.holder) as lease:
+        async with AsyncExitStack() as held:
+            with as_part_of_caller(context):
+                lease = await held.enter_async_context(self._use_cases.opens.open(request.digest, request.holder))
             loaded = lease.loaded
             yield self._opened(lease, loaded)
             async for event in lease.events(loaded_is_told=loaded is not None):

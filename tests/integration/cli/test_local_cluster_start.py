@@ -1,5 +1,6 @@
 """What a local cluster refuses to start on, and what it says when a part of it cannot start."""
 
+import dataclasses
 import socket
 
 import psutil
@@ -38,6 +39,23 @@ async def test_a_taken_port_is_refused_before_anything_starts(tmp_path, option):
         error = await refusal(cluster_options(tmp_path, **{option: taken.getsockname()[1]}))
     assert error.reason == "PORT_IN_USE"
     assert not list((tmp_path / "logs").iterdir())
+
+
+async def test_one_port_for_both_is_refused_before_anything_starts(tmp_path):
+    options = cluster_options(tmp_path)
+    error = await refusal(dataclasses.replace(options, http_port=options.grpc_port))
+    assert error.reason == "PORT_IN_USE"
+    assert "cannot serve both" in error.message
+    assert not list((tmp_path / "logs").iterdir())
+
+
+async def test_a_service_that_says_why_it_cannot_start_is_quoted_to_be_read(tmp_path):
+    error = await refusal(cluster_options(tmp_path, dram_pool_bytes=64 << 40))
+    assert error.reason == "CHILD_DIED"
+    assert "It says: the DRAM pool needs" in error.message
+    assert "(65536.0 GiB)" in error.message
+    assert "--dram-pool" in error.message
+    assert "{" not in error.message
 
 
 async def test_an_etcd_that_cannot_start_is_quoted_and_the_directory_is_free_again(tmp_path):

@@ -12,8 +12,10 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from kindling.gateway import http_edge, telemetry
+from kindling.platform.errors import UnavailableError
 from support.gateway_peers import MODEL, REPLY, gateway_rig
 
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
@@ -119,3 +121,33 @@ async def test_a_request_joins_the_callers_trace(spans: InMemorySpanExporter):
     assert chat.attributes["gen_ai.usage.output_tokens"] == completion_tokens
     assert chat.attributes["gen_ai.response.finish_reasons"] == (answer.json()["choices"][0]["finish_reason"],)
     assert span.attributes["http.response.status_code"] == 200
+    assert span.attributes["http.request.method"] == "POST"
+    assert span.status.is_unset
+
+
+async def test_a_requests_span_says_what_was_asked_for(spans: InMemorySpanExporter):
+    async with gateway_rig() as rig:
+        sampling = {"max_tokens": 3, "temperature": 0.5, "top_p": 0.9, "seed": 7, "n": 2}
+        answer = await rig.client.post("/v1/chat/completions", json=BODY | sampling)
+        assert answer.status_code == 200, answer.text
+    chat, _ = spans.get_finished_spans()
+    asked = {name: value for name, value in chat.attributes.items() if name.startswith("gen_ai.request.")}
+    assert asked == {
+        "gen_ai.request.model": MODEL,
+        "gen_ai.request.max_tokens": 3,
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.top_p": 0.9,
+        "gen_ai.request.seed": 7,
+        "gen_ai.request.choice.count": 2,
+    }
+    assert "hi" not in map(str, chat.attributes.values())  # what people write is nobody's business
+
+
+async def test_a_failure_of_ours_is_one_of_the_span(spans: InMemorySpanExporter):
+    async with gateway_rig() as rig:
+        rig.scheduler.refuse = lambda: UnavailableError("no node has room", reason="NO_WORKERS")
+        await rig.client.post("/v1/chat/completions", json=BODY)
+    chat, span = spans.get_finished_spans()
+    assert chat.attributes["error.type"] == "NO_WORKERS"
+    assert span.attributes["http.response.status_code"] == 503
+    assert {chat.status.status_code, span.status.status_code} == {StatusCode.ERROR}

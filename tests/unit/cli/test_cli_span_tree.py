@@ -1,11 +1,12 @@
 """A trace as `kindling trace` draws it."""
 
 from io import StringIO
+from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from kindling.cli.span_tree import branches, render_trace
+from kindling.cli.span_tree import _SHOWN, branches, render_trace
 from kindling.v1 import cluster_pb2, telemetry_pb2
 
 
@@ -54,5 +55,26 @@ def test_open_spans_errors_links_and_silence_are_shown() -> None:
     text = drawn(span("root", "", 0, 8, error="BROKEN", links=links), span("open", "root", 4, None), unreachable=("w",))
     assert "still open" in text
     assert "BROKEN" in text
-    assert "linked to 01234567…/beef" in text
+    assert "see trace 0123456789abcdef" in text  # whole, for `kindling trace`
     assert "w did not answer" in text
+
+
+def test_what_a_span_was_about_and_when_something_happened() -> None:
+    attributes = {
+        "kindling.estimate_seconds": "0.04712345",
+        "kindling.load.ssd_bytes": "9437184",
+        "kindling.generation.emitted_elsewhere": "0",
+        "kindling.node": "node-0",
+    }
+    events = [telemetry_pb2.SpanEvent(name=name, time=at(3)) for name in ("first_token", "exception")]
+    text = drawn(span("root", "", 0, 8), span("part", "root", 2, 4, attributes=attributes, events=events))
+    assert "node=node-0  estimate_seconds=0.0471  ssd_bytes=9437184  first_token +3.0 s" in text
+    assert "exception" not in text
+    assert "emitted_elsewhere" not in text
+
+
+def test_what_is_shown_of_spans_is_what_services_set() -> None:
+    services = Path(__file__).parents[3] / "services" / "kindling"
+    sources = [path.read_text() for path in services.rglob("*.py") if path.name != "span_tree.py"]
+    made = {name for name in _SHOWN if any(f'"{name}"' in source for source in sources)}
+    assert set(_SHOWN) - made == {f"kindling.load.{tier}_bytes" for tier in ("dram", "ssd", "remote")}

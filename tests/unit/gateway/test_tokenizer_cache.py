@@ -3,7 +3,11 @@
 import asyncio
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from kindling.gateway.adapters import tokenizers
 from kindling.gateway.adapters.tokenizers import TokenizerCache
 from kindling.gateway.background import Background
 from kindling.gateway.domain.model_info import ModelInfo
@@ -68,6 +72,16 @@ async def test_one_who_leaves_does_not_take_the_load_with_them(cache: TokenizerC
     first.cancel()
     assert (await second).hidden_ids == {0}
     assert files.reads == ["a"]
+
+
+async def test_who_waits_for_a_load_tells_so_in_their_trace(cache: TokenizerCache, monkeypatch: pytest.MonkeyPatch):
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(tokenizers, "tracer", provider.get_tracer("test"))
+    await asyncio.gather(cache.get(model("a")), cache.get(model("a")))
+    await cache.get(model("a"))  # which is there
+    assert [span.name for span in kept.get_finished_spans()] == ["gateway.load_tokenizer"] * 2
 
 
 async def test_long_texts_are_encoded_alike(cache: TokenizerCache):

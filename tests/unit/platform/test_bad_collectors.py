@@ -104,5 +104,9 @@ def test_work_goes_on_and_the_end_comes_soon(collector, tmp_path: Path) -> None:
     assert process.returncode == 0, log.read_text()
     assert worked_seconds < TELEMETRY_SECONDS + SLACK_SECONDS  # had one export been waited for, it would be longer
     assert float(rest) < TELEMETRY_SECONDS + SLACK_SECONDS
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert sum(line["event"] == "worked" for line in lines) == 1000
+    complaints = [line for line in lines if line["event"] not in ("worked", "service_stopped")]
+    assert len(complaints) <= 6  # and not two a second
+    assert {line["component"].split(".")[0] for line in complaints} <= {"opentelemetry"}
+    assert {line["service"] for line in lines} == {"sample"}

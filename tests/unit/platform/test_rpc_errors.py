@@ -12,6 +12,7 @@ from kindling.platform.errors import (
     Code,
     FailedPreconditionError,
     InternalError,
+    InvalidArgumentError,
     KindlingError,
     NotFoundError,
     ResourceExhaustedError,
@@ -81,6 +82,16 @@ async def test_retry_and_field_survive_the_wire() -> None:
     sent = ResourceExhaustedError("full", reason="QUEUE_FULL", retry_after_seconds=1.5, field="model")
     got = await failure_of(sent, call_streaming)
     assert (got.retry_after_seconds, got.field) == (1.5, "model")
+
+
+@pytest.mark.parametrize("long", ["x" * 10_000, "長" * 10_000])
+async def test_an_error_about_something_long_still_says_what_it_is(long: str) -> None:
+    sent = InvalidArgumentError(f"bad: {long}", reason="TOO_LONG", metadata={"name": long}, field="name")
+    got = await failure_of(sent, call_unary)
+    assert isinstance(got, InvalidArgumentError)
+    assert (got.reason, got.field) == ("TOO_LONG", "name")
+    assert got.message.startswith("bad: ")
+    assert got.message.endswith("…")
 
 
 async def test_a_bug_is_an_internal_error_that_gives_nothing_away() -> None:

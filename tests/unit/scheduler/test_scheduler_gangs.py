@@ -122,6 +122,24 @@ def test_who_is_busy_joins_another_of_its_model_elsewhere(view: ClusterView) -> 
     ]
 
 
+def test_one_on_several_devices_joins_another_and_leaves_all_of_them(view: ClusterView) -> None:
+    other = views.model("other", total_bytes=30 * GB, devices=2, concurrency_target=4)
+    for node_id, generations in (("four", 1), ("two", 3)):
+        views.put(view, f"other-{node_id}", other, f"{node_id}/w0", now=NOW - 100, others=(f"{node_id}/w1",))
+        for number in range(generations):
+            view.grants.grant(f"g-{node_id}-{number}", f"other-{node_id}", NOW - 100)
+    for worker_id in ("four/w2", "four/w3"):
+        run(view, worker_id, busy=True)
+    decision = decide(view)
+    assert isinstance(decision, ClearDevices)
+    assert decision.worker_ids == ("four/w0", "four/w1")
+    assert [type(step) for step in decision.steps] == [JoinInstance]
+    small = Policy().decide(view, Need(views.model("small"), queued=1, since=NOW), NOW)
+    assert isinstance(small, JoinInstance)
+    assert (small.instance_id, small.target_id) == ("other-four", "other-two")
+    assert decide(view, queued=0) == Wait(WaitReason.ENOUGH)
+
+
 def test_no_more_of_a_model_leave_its_devices_than_its_minimum_allows(view: ClusterView) -> None:
     kept = views.model("kept", total_bytes=20 * GB, min_instances=2)
     view.nodes.pop("two")

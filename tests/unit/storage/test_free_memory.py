@@ -61,8 +61,7 @@ def test_a_pool_may_take_what_is_free_and_huge_pages_besides() -> None:
     require_pool_memory(GIB, 0, FreeMemory(GIB, "free"))
     require_pool_memory(2 * GIB, GIB, FreeMemory(GIB, "free"))
     require_pool_memory(GIB, 2 * GIB, FreeMemory(0, "free"))
-    with pytest.raises(
-        ResourceExhaustedError, match=f"needs {GIB + 1} bytes of memory, and {GIB} are free: lower"
-    ) as e:
-        require_pool_memory(GIB + 1, 0, FreeMemory(GIB, "free"))
+    said = rf"needs {2 * GIB + 1} bytes of memory \(2\.0 GiB\), and {GIB} \(1\.0 GiB\) are free: lower"
+    with pytest.raises(ResourceExhaustedError, match=said) as e:
+        require_pool_memory(2 * GIB + 1, 0, FreeMemory(GIB, "free"))
     assert e.value.reason == "POOL_TOO_LARGE"

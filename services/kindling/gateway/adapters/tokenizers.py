@@ -8,10 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from opentelemetry import trace
+
 from kindling.gateway.adapters.model_files import ModelFiles
 from kindling.gateway.adapters.tokenizer import TransformersTokenizer, import_library, read_tokenizer
 from kindling.gateway.background import Background
 from kindling.gateway.domain.model_info import ModelInfo
+
+tracer = trace.get_tracer(__name__)
 
 
 class TokenizerCache:
@@ -32,12 +36,12 @@ class TokenizerCache:
     async def get(self, model: ModelInfo) -> TransformersTokenizer:
         """Return the tokenizer of the model's checkpoint; see the port."""
         task = self._loads.get(model.digest)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._loads[model.digest] = self._background.start(self._load(model))
-        self._loads.move_to_end(model.digest)
-        while len(self._loads) > self._capacity:
-            self._loads.popitem(last=False)
-        return task.result() if task.done() else await asyncio.shield(task)
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            self._loads.move_to_end(model.digest)
+            return task.result()
+        # A request that waits for this tells so in its trace.
+        with tracer.start_as_current_span("gateway.load_tokenizer", attributes={"kindling.model": model.name}):
+            return await asyncio.shield(self._loading(model))
 
     async def __aenter__(self) -> Self:
         # Seconds that the first request of a cold start would otherwise wait for.
@@ -45,9 +49,18 @@ class TokenizerCache:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
     ) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _loading(self, model: ModelInfo) -> asyncio.Task[TransformersTokenizer]:
+        task = self._loads.get(model.digest)
+        if task is None or task.done():
+            task = self._loads[model.digest] = self._background.start(self._load(model))
+        self._loads.move_to_end(model.digest)
+        while len(self._loads) > self._capacity:
+            self._loads.popitem(last=False)
+        return task
 
     async def _load(self, model: ModelInfo) -> TransformersTokenizer:
         files = await self._files.read(model)

@@ -1,6 +1,6 @@
 """A gRPC server as every service runs it: errors, tracing, health, reflection and an orderly end built in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -33,14 +33,22 @@ class RpcServer:
     """Serves the servicers added to it between ``async with``'s begin and end.
 
     Entering binds and starts; :class:`FailedPreconditionError` with reason PORT_IN_USE if the port is taken. Leaving
-    says NOT_SERVING, lets running calls end for ``grace_seconds`` and then cancels them.
+    says NOT_SERVING, lets running calls end for ``grace_seconds`` and then cancels them. ``untraced`` are methods, by
+    name, that get no span.
     """
 
-    def __init__(self, listen_address: str, *, advertise_host: str = "", grace_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        listen_address: str,
+        *,
+        advertise_host: str = "",
+        grace_seconds: float = 5.0,
+        untraced: Sequence[str] = (),
+    ) -> None:
         self._listen_address = listen_address
         self._host = advertise_host or listen_address.rsplit(":", 1)[0]
         self._grace_seconds = grace_seconds
-        self._server = grpc.aio.server(interceptors=_interceptors(), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=_interceptors(untraced), options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         self.port = 0
@@ -91,8 +99,12 @@ class RpcServer:
             ) from error
 
 
-def _interceptors() -> list[grpc.aio.ServerInterceptor]:
+def _interceptors(untraced: Sequence[str]) -> list[grpc.aio.ServerInterceptor]:
     # Tracing goes first so that the span covers what the error interceptor does.
-    looked_at = filters.negate(filters.any_of(filters.health_check(), filters.service_name(spans.SERVICE_NAME)))
-    tracing = [aio_server_interceptor(filter_=looked_at)] if tracing_enabled() else []
+    left_out = filters.any_of(
+        filters.health_check(),
+        filters.service_name(spans.SERVICE_NAME),
+        *(filters.method_name(name) for name in untraced),
+    )
+    tracing = [aio_server_interceptor(filter_=filters.negate(left_out))] if tracing_enabled() else []
     return [*tracing, ErrorInterceptor()]

@@ -16,6 +16,7 @@ from kindling.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 SERVICE_NAME = "kindling.v1.TelemetryService"
 _PEER_SECONDS = 2.0
+_SHOWN_CHARACTERS = 80
 
 
 class TelemetryServicer(telemetry_pb2_grpc.TelemetryServiceServicer):
@@ -56,12 +57,13 @@ def in_order(spans: Iterable[telemetry_pb2.Span]) -> list[telemetry_pb2.Span]:
 
 def trace_unknown(request_id: str) -> NotFoundError:
     """Nobody keeps a span of a request."""
+    shown = request_id if len(request_id) <= _SHOWN_CHARACTERS else f"{request_id[:_SHOWN_CHARACTERS]}…"
     return NotFoundError(
-        f"No process keeps a span of {request_id!r}. Either it is long ago (each keeps its last few thousand spans), "
+        f"No process keeps a span of {shown!r}. Either it is long ago (each keeps its last few thousand spans), "
         "or it was not sampled (OTEL_TRACES_SAMPLER), or KINDLING_TRACE_RING_SPANS is 0; "
         "the id is that of the answer or its header x-request-id.",
         reason="TRACE_UNKNOWN",
-        metadata={"request_id": request_id},
+        metadata={"request_id": shown},
     )
 
 

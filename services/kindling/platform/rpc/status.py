@@ -12,12 +12,16 @@ from grpc_status import rpc_status
 from kindling.platform.errors import ERROR_BY_CODE, Code, KindlingError
 
 ERROR_DOMAIN = "kindling"
+# gRPC drops trailers of more than some 8 KiB, in which a message is two or three times, escaped.
+_MESSAGE_BYTES = 1200
+_METADATA_BYTES = 200
 
 
 def status_of(error: KindlingError) -> status_pb2.Status:
     """Return ``error`` as a status with one ErrorInfo, plus RetryInfo and BadRequest where the error has them."""
-    status = status_pb2.Status(code=error.code.value, message=error.message)
-    for detail in _details(error):
+    message = _shortened(error.message, _MESSAGE_BYTES)
+    status = status_pb2.Status(code=error.code.value, message=message)
+    for detail in _details(error, message):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
@@ -35,11 +39,13 @@ def error_of(rpc_error: grpc.aio.AioRpcError, peer: str) -> KindlingError:
     code = Code(rpc_error.code().value[0])
     cls = ERROR_BY_CODE[code]
     info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(rpc_error)
+    status = _status_in(rpc_error)
     details = list(status.details) if status is not None else []
     if not _unpack(details, info):
         name = code_pb2.Code.Name(code.value)
         message = f"{peer} failed: {rpc_error.details() or name}"
+        if code is Code.DEADLINE_EXCEEDED:
+            message = f"{peer} did not answer in time"
         return cls(message, reason=f"RPC_{name}", metadata={"peer": peer})
     retry, bad = error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
     return cls(
@@ -60,14 +66,27 @@ def remote_errors(peer: str) -> Iterator[None]:
         raise error_of(rpc_error, peer) from rpc_error
 
 
-def _details(error: KindlingError) -> Iterator[Message]:
-    yield error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata)
+def _status_in(rpc_error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    try:
+        return rpc_status.from_call(rpc_error)
+    except ValueError:  # it is about another failure than the one that came of it on the way
+        return None
+
+
+def _shortened(text: str, count: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= count else encoded[:count].decode(errors="ignore") + "…"
+
+
+def _details(error: KindlingError, message: str) -> Iterator[Message]:
+    metadata = {key: _shortened(value, _METADATA_BYTES) for key, value in error.metadata.items()}
+    yield error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(round(error.retry_after_seconds * 1e9))
         yield error_details_pb2.RetryInfo(retry_delay=delay)
     if error.field is not None:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         yield error_details_pb2.BadRequest(field_violations=[violation])
 
 

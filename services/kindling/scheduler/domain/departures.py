@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import AwaitSlot, JoinInstance, MoveInstance, Need, StopInstance
@@ -13,6 +13,14 @@ from kindling.scheduler.domain.victims import Victim
 from kindling.scheduler.domain.view import ClusterView
 
 _MEMORY_SECONDS = 60.0  # idle for so long, an instance is half as likely to be wanted again soon
+
+
+@dataclass(slots=True)
+class Clearing:
+    """Who leaves devices together, by instance, and the workers ``taken`` where nobody else of them goes."""
+
+    taken: set[str]
+    victims: dict[str, Victim] = field(default_factory=dict)  # those who stop, or join others
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,13 @@ class Departures:
         """Whether an instance can be stopped at once."""
         return self.is_allowed(instance) and scaling.is_spare(self.view, instance)
 
-    def can_be_moved(self, instance: Instance) -> bool:
-        """Whether a busy instance's generations can go on elsewhere; not those of several devices."""
+    def can_hand_over(self, instance: Instance) -> bool:
+        """Whether a busy instance's generations can go on elsewhere, and the model be started there."""
         view, name = self.view, instance.instance_id
         if instance.model == self.need.model.name or not view.serves(instance) or instance.is_loading:
             return False
         is_settled = not view.migrations_of(name) and view.setbacks.blocking(name, self.now) is None
-        return is_settled and not instance.others and view.is_busy(instance)
+        return is_settled and view.is_busy(instance) and self.is_allowed(instance)
 
     def is_ending(self, instance: Instance) -> bool:
         """Whether an instance leaves already, nobody else counts on that, and not only after all its work."""
@@ -73,10 +81,10 @@ class Departures:
 
     def _others(self, instance: Instance, taken: AbstractSet[str]) -> Iterator[Instance]:
         """Those that nobody moves from or to."""
-        barred = {instance.worker_id} | taken
+        barred = taken | set(instance.worker_ids)
         for one in self.view.instances_of(instance.model):
             is_settled = not one.is_loading and not self.view.migrations_of(one.instance_id)
-            if one.worker_id not in barred and is_settled and self.view.serves(one):
+            if barred.isdisjoint(one.worker_ids) and is_settled and self.view.serves(one):
                 yield one
 
     # What it costs
@@ -103,47 +111,47 @@ class Departures:
 
     # All of a device
 
-    def victims_on(self, worker: Worker, taken: set[str], stops: set[str]) -> list[Victim]:
+    def victims_on(self, worker: Worker, clearing: Clearing) -> list[Victim]:
         """Everybody on a device who leaves, or can be made to, all of them at once.
 
-        Who moves gets a worker of its own to go to, none of those ``taken``; it is entered there. Of a model no more
-        stop, or join others, than leave it its ``min_instances``; who does is entered in ``stops``.
+        Who moves or joins gets a worker of its own to go to, and is entered with it; of a model no more stop, or join
+        others, than leave it its ``min_instances``.
         """
-        found = (self._victim(one, taken, stops) for one in self.view.instances_on(worker.worker_id))
+        found = (self._victim(one, clearing) for one in self.view.instances_on(worker.worker_id))
         return [victim for victim in found if victim is not None]
 
-    def _victim(self, instance: Instance, taken: set[str], stops: set[str]) -> Victim | None:
+    def _victim(self, instance: Instance, clearing: Clearing) -> Victim | None:
+        if (known := clearing.victims.get(instance.instance_id)) is not None:  # it takes several of the devices
+            return known
         if self.is_ending(instance):
             return Victim(AwaitSlot(instance.instance_id), instance.device_bytes, self.leaves_in(instance))
-        if self.is_allowed(instance) and scaling.is_spare(self.view, instance, self._of_its_model(instance, stops)):
-            stops.add(instance.instance_id)
-            return Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
-        if self.is_allowed(instance) and self.can_be_moved(instance):
-            return self._joiner(instance, taken, stops) or self._mover(instance, taken)
+        besides = len(clearing.victims.keys() & self.view.of_model[instance.model])
+        if self.is_allowed(instance) and scaling.is_spare(self.view, instance, besides):
+            victim = Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
+            clearing.victims[instance.instance_id] = victim
+            return victim
+        if self.can_hand_over(instance):
+            return self._joiner(instance, clearing, besides) or self._mover(instance, clearing)
         return None
 
-    def _of_its_model(self, instance: Instance, stops: set[str]) -> int:
-        """How many others stop; one that takes several devices may be among them already."""
-        return len(stops & self.view.of_model[instance.model] - {instance.instance_id})
-
-    def _joiner(self, instance: Instance, taken: set[str], stops: set[str]) -> Victim | None:
-        other = self.place_beside(instance, taken, self._of_its_model(instance, stops))
-        if other is None:
+    def _joiner(self, instance: Instance, clearing: Clearing, besides: int) -> Victim | None:
+        if (other := self.place_beside(instance, clearing.taken, besides)) is None:
             return None
-        stops.add(instance.instance_id)
-        taken.add(other.worker_id)
+        clearing.taken.add(other.worker_id)
         handover = migration_seconds(self.view, instance, self.view.workers[other.worker_id])
         step = join(instance, other, self.need.model)
-        return Victim(step, instance.device_bytes, handover, handover + self.regret(instance))
+        victim = Victim(step, instance.device_bytes, handover, handover + self.regret(instance))
+        clearing.victims[instance.instance_id] = victim
+        return victim
 
-    def _mover(self, instance: Instance, taken: set[str]) -> Victim | None:
-        if not self.moves:
+    def _mover(self, instance: Instance, clearing: Clearing) -> Victim | None:
+        if not self.moves or instance.others:
             return None
         checkpoint = self.view.models[instance.model].checkpoint
-        free = soonest(self.view, checkpoint, taken | self.view.reserved, self.now, self.assumptions)
+        free = soonest(self.view, checkpoint, clearing.taken | self.view.reserved, self.now, self.assumptions)
         if not free:
             return None
-        taken.add(free[0].worker_id)
+        clearing.taken.add(free[0].worker_id)
         handover = migration_seconds(self.view, instance, self.view.workers[free[0].worker_id])
         step = move(instance, free[0], self.need.model)
         return Victim(step, instance.device_bytes, free[0].seconds + handover, handover)

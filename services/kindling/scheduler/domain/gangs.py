@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import ClearDevices, Need, StartInstance, Wait, WaitReason
-from kindling.scheduler.domain.departures import Departures
+from kindling.scheduler.domain.departures import Clearing, Departures
 from kindling.scheduler.domain.estimate import Estimate, estimate
 from kindling.scheduler.domain.values import Worker
 from kindling.scheduler.domain.victims import VictimSet, cheapest_devices, cheapest_set
@@ -52,8 +52,8 @@ class GangSearch:
             return Wait(WaitReason.NO_SLOT)
         if not best.steps.victims:
             return StartInstance(best.placement)
-        steps = {victim.step.instance_id: victim.step for victim in best.steps.victims}  # some take several devices
-        return ClearDevices(tuple(steps.values()), (best.placement.worker_id, *best.placement.others))
+        steps = tuple(victim.step for victim in best.steps.victims)
+        return ClearDevices(steps, (best.placement.worker_id, *best.placement.others))
 
     # Which nodes
 
@@ -66,7 +66,8 @@ class GangSearch:
         yield from self._with_free_slots(1)
         leaving = islice(chain(sorted(view.stopping), view.migrations), _LOOKED_THROUGH)
         idle = islice(view.idle.in_eviction_order(self.judge.now), _LOOKED_THROUGH)
-        for names in (leaving, idle):
+        light = (name for _, name in islice(view.light, _LOOKED_THROUGH))
+        for names in (leaving, idle, light):
             yield from islice(dict.fromkeys(view.instances[name].node_id for name in names), _LOOKED_AT)
 
     def _with_free_slots(self, least: int) -> Iterator[str]:
@@ -87,22 +88,22 @@ class GangSearch:
                 yield way
 
     def _way(self, node_id: str, workers: list[Worker]) -> _Way | None:
-        taken = set(self.view.workers_on[node_id])  # nobody moves to where others make room
-        stops = set[str]()
-        sets = {worker.worker_id: self._victims(worker, taken, stops) for worker in workers}
+        clearing = Clearing(set(self.view.workers_on[node_id]))  # nobody moves to where others make room
+        sets = {worker.worker_id: self._victims(worker, clearing) for worker in workers}
         chosen = cheapest_devices(sets, self.need.model.settings.devices)
         if chosen is None:
             return None
         steps = VictimSet()
-        for victim in chain.from_iterable(one.victims for one in chosen.values()):
+        victims = chain.from_iterable(one.victims for one in chosen.values())
+        for victim in {victim.step.instance_id: victim for victim in victims}.values():  # some take several devices
             steps = steps.joined_by(victim)
         return _Way(self._placement(sorted(chosen)), steps)
 
-    def _victims(self, worker: Worker, taken: set[str], stops: set[str]) -> VictimSet | None:
+    def _victims(self, worker: Worker, clearing: Clearing) -> VictimSet | None:
         needed_bytes = self.need.model.device_bytes
         if self.view.slots.has_room(worker.worker_id, needed_bytes):
             return VictimSet()
-        victims = self.judge.victims_on(worker, taken, stops)
+        victims = self.judge.victims_on(worker, clearing)
         return cheapest_set(victims, needed_bytes - self.view.free_bytes(worker))
 
     def _placement(self, names: list[str]) -> Estimate:

@@ -20,8 +20,9 @@ from kindling.scheduler.domain.decisions import (
     Wait,
     WaitReason,
 )
-from kindling.scheduler.domain.estimate import Estimate
+from kindling.scheduler.domain.late_binding import better_until
 from kindling.scheduler.domain.lines import WaitingLines
+from kindling.scheduler.domain.new_instances import NewInstances
 from kindling.scheduler.domain.outcomes import Outcomes
 from kindling.scheduler.domain.patience import Patience
 from kindling.scheduler.domain.plans import Grant, Limits, Plan, Refusal, Start, Stop
@@ -46,8 +47,8 @@ class Planner:
         self.outcomes = Outcomes(self.view, self.troubles)
         self.limits = limits
         self._policy = policy
-        self.relocation = Relocation(self.view, policy, self.troubles, self._new_instance, self.stop)
-        self._new_suffix = new_suffix
+        self._new = NewInstances(self.view, new_suffix)
+        self.relocation = Relocation(self.view, policy, self.troubles, self._new.enter, self.stop)
         self._patience = Patience(self.view, self.lines, limits)
         self._admission = Admission(self.view, self.lines)
         self._choosy = Choosy(self.view, self.lines, limits.avoid_seconds)
@@ -66,7 +67,8 @@ class Planner:
             return Grant(request, earlier)
         if somebody_waits or not self._admission.may_run(request.tenant):
             return None
-        if (instance := instance_with_room(self.view, model, request.avoid)) is None:
+        instance = instance_with_room(self.view, model, request.avoid)
+        if instance is None or better_until(self.view, request, instance, 1, now) is not None:
             return None
         self.view.grants.grant(request.generation_id, instance.instance_id, now, request.tenant)
         return Grant(request, instance)
@@ -136,6 +138,10 @@ class Planner:
             instance = self._best_for(request, model, avoid) if request else None
             if request is None or instance is None:
                 return
+            waiting = self.lines.ready(model.name)
+            if (until := better_until(self.view, request, instance, waiting, now)) is not None:
+                self._look_again(until)
+                return
             plan.grants.append(self._grant(request, instance, now))
 
     def _best_for(self, request: Request, model: Model, avoid: frozenset[str]) -> Instance | None:
@@ -162,7 +168,7 @@ class Planner:
         decision = self._policy.decide(self.view, need, now)
         if isinstance(decision, Wait):
             if decision.until is not None:
-                self._looks_again_at = min(self._looks_again_at or decision.until, decision.until)
+                self._look_again(decision.until)
             if decision.reason is WaitReason.ALL_FAILED and not is_blocked and self.troubles.of(need.model.name):
                 plan.refusals += self._give_up(need.model, now)
             return decision
@@ -178,6 +184,9 @@ class Planner:
             contest.promise(bid)
         contest.again(need.model)
         return None
+
+    def _look_again(self, at: float) -> None:
+        self._looks_again_at = min(self._looks_again_at or at, at)
 
     def _need(self, bid: Bid, now: float) -> Need:
         model, request = bid.model, bid.request
@@ -206,25 +215,8 @@ class Planner:
         return Grant(request, instance, cold=instance.ready_at >= request.arrived_at)
 
     def _start(self, model: Model, decision: StartInstance, request: Request | None, now: float) -> Start:
-        instance = self._new_instance(model, decision.placement, now, request.tenant if request else None)
+        instance = self._new.enter(model, decision.placement, now, request.tenant if request else None)
         return Start(instance, decision.placement, decision.alternatives, request)
-
-    def _new_instance(self, model: Model, placement: Estimate, now: float, tenant: str | None) -> Instance:
-        instance = Instance(
-            instance_id=self._new_instance_id(model.name),
-            model=model.name,
-            digest=model.checkpoint.digest,
-            worker_id=placement.worker_id,
-            state=InstanceState.STARTING,
-            estimated_seconds=placement.seconds,
-            source=placement.source,
-            started_at=now,
-            tenant=tenant,
-            device_bytes=model.device_bytes,
-            others=placement.others,
-        )
-        self.view.put_instance(instance, now)
-        return instance
 
     def _stop(self, decision: StopInstance, now: float) -> Stop:
         instance = replace(self.view.instances[decision.instance_id], state=InstanceState.STOPPING)
@@ -293,8 +285,3 @@ class Planner:
         if (model := self.view.models.get(name)) is None:
             raise unknown_model(name)
         return model
-
-    def _new_instance_id(self, model: str) -> str:
-        while (instance_id := f"{model}-{self._new_suffix()}") in self.view.instances:
-            pass
-        return instance_id

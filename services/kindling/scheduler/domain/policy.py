@@ -11,7 +11,7 @@ from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
 from kindling.scheduler.domain.gangs import GangSearch
 from kindling.scheduler.domain.rooms import Room, RoomSearch
 from kindling.scheduler.domain.soonest import soonest
-from kindling.scheduler.domain.values import Instance, Model, Worker
+from kindling.scheduler.domain.values import NEVER, Instance, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
 _ALTERNATIVES = 3  # to tell of
@@ -80,16 +80,18 @@ def _best_room(judge: Departures, limit_seconds: float) -> Room | None:
 def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = frozenset()) -> Instance | None:
     """The instance for a model's next generation: one that may have one more, and is not to be avoided.
 
-    It is the emptiest while slots are free, so that each generation runs as fast as it can. Once they are scarce it is
-    the fullest, so that others run empty and make room.
+    One that is loaded if there is any, else the one that will be first. Of several it is the emptiest while slots are
+    free, so that each generation runs as fast as it can. Once they are scarce it is the fullest, so that others run
+    empty and make room.
     """
-    best, least, sign = None, 0, 1 if view.slots else -1
+    best, least, sign = None, (math.inf, 0), 1 if view.slots else -1
     for instance in view.instances_of(model.name):
         if instance.instance_id in avoid or not view.serves(instance):
             continue
         count = view.load(instance.instance_id)
-        if count < model.settings.concurrency_target and (best is None or sign * count < least):
-            best, least = instance, sign * count
+        loaded_at = instance.started_at + instance.estimated_seconds if instance.is_loading else NEVER
+        if count < model.settings.concurrency_target and (best is None or (loaded_at, sign * count) < least):
+            best, least = instance, (loaded_at, sign * count)
     return best
 
 

@@ -7,7 +7,7 @@ from heapq import nsmallest
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import AwaitSlot, ClearDevices, MakeRoom, Need, Wait, WaitReason
-from kindling.scheduler.domain.departures import Departures, join, move, stop
+from kindling.scheduler.domain.departures import Clearing, Departures, join, move, stop
 from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import Instance, Worker
@@ -75,7 +75,7 @@ class RoomSearch:
         seen = set[str]()
         for _, name in islice(self.view.light, _LOOKED_THROUGH):
             victim = self.view.instances[name]
-            if victim.model not in seen and self.judge.can_be_moved(victim) and self.judge.is_allowed(victim):
+            if victim.model not in seen and self.judge.can_hand_over(victim):
                 seen.add(victim.model)
                 self._look_at_joining(victim)
 
@@ -88,10 +88,10 @@ class RoomSearch:
 
     def look_at_busy(self) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
-        alone = (victim for victim in self._there_sooner() if self.judge.can_be_moved(victim))
+        alone = (victim for victim in self._there_sooner() if self.judge.can_hand_over(victim))
         for victim in islice(filter(self.judge.frees_enough, alone), _MOVERS):
             self._look_at_joining(victim)
-            if self.judge.moves:
+            if self.judge.moves and not victim.others:
                 self._look_at_moving(victim)
             self._look_at_waiting(victim)
 
@@ -106,7 +106,7 @@ class RoomSearch:
 
     def _look_at_set(self, worker: Worker) -> None:
         if (there := self._ready_in(worker)) < self.limit_seconds:
-            victims = self.judge.victims_on(worker, {worker.worker_id}, set())
+            victims = self.judge.victims_on(worker, Clearing({worker.worker_id}))
             short_bytes = self.need.model.device_bytes - self.view.free_bytes(worker)
             if (chosen := cheapest_set(victims, short_bytes)) is not None:
                 self._consider(_cleared(worker, there, chosen))

@@ -10,6 +10,7 @@ _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 #: A limit at or above this is none: version 1 writes the largest number that it has.
 _UNLIMITED_BYTES = 1 << 60
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,14 @@ class FreeMemory:
     bound: str
 
 
+def machine_memory(proc: Path = _PROC) -> FreeMemory:
+    """What the whole machine has left, whatever this process may have of it."""
+    return FreeMemory(_machine_bytes(proc), "free on this machine")
+
+
 def free_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> FreeMemory:
     """The least that any bound leaves. Page cache counts as free, as the kernel gives it up first."""
-    found = [FreeMemory(_machine_bytes(proc), "free on this machine")]
+    found = [machine_memory(proc)]
     for directory in _own_groups(proc, cgroups):
         limit = _limit_bytes(directory)
         if limit is not None:
@@ -40,8 +46,9 @@ def require_pool_memory(pool_bytes: int, huge_bytes: int, memory: FreeMemory) ->
     if needed_bytes <= memory.free_bytes:
         return
     raise ResourceExhaustedError(
-        f"the DRAM pool needs {needed_bytes} bytes of memory, and {memory.free_bytes} are {memory.bound}: lower "
-        "KINDLING_STORAGE_POOL_BYTES, or give this process more memory (a container: mem_limit)",
+        f"the DRAM pool needs {needed_bytes} bytes of memory ({needed_bytes / _GIB:.1f} GiB), and {memory.free_bytes} "
+        f"({memory.free_bytes / _GIB:.1f} GiB) are {memory.bound}: lower KINDLING_STORAGE_POOL_BYTES (`kindling up`: "
+        "--dram-pool; compose: KINDLING_POOL), or give this process more memory (compose: KINDLING_STORAGE_MEMORY)",
         reason="POOL_TOO_LARGE",
         metadata={"needed_bytes": str(needed_bytes), "available_bytes": str(memory.free_bytes)},
     )

@@ -21,6 +21,7 @@ from kindling.platform.errors import KindlingError, PermissionDeniedError, Unava
 from kindling.platform.fd_passing import close_all, make_room_for_descriptors, request_extents
 from kindling.platform.logging import get_logger
 from kindling.platform.rpc.channel import remote_errors
+from kindling.platform.rpc.tracing import without_span
 from kindling.v1 import storage_pb2, storage_pb2_grpc
 from kindling.worker.adapters.arrivals import Arrivals
 from kindling.worker.adapters.held_checkpoint import HeldCheckpoint, given_up_error
@@ -85,7 +86,9 @@ class StorageClient:
         self._executor.shutdown()
 
     def _call(self, digest: str) -> LeaseCall:
-        return self._stub.OpenCheckpoint(storage_pb2.OpenCheckpointRequest(digest=digest, holder=self._holder))
+        request = storage_pb2.OpenCheckpointRequest(digest=digest, holder=self._holder)
+        with without_span() as metadata:  # a lease outlives the request that needed it
+            return self._stub.OpenCheckpoint(request, metadata=metadata)
 
     async def _take_over(self, call: LeaseCall, on_progress: Callable[[LoadProgress], None]) -> HeldCheckpoint:
         with tracer.start_as_current_span("worker.open_checkpoint"):
