@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from kindling.cli.main import app
 from kindling.platform.errors import InvalidArgumentError
+from kindling.simulate.policies import PolicyName
 from kindling.simulate.text_table import TextTable
 from kindling.simulate.traces import Trace, TracedRequest
 
@@ -80,3 +81,8 @@ def test_help_names_the_catalogues() -> None:
     text = " ".join(runner.invoke(app, ["simulate", "--help"], env={"COLUMNS": "200"}).output.split())
     assert "llama-3-8b or llama-3-70b" in text
     assert "paper-a40 or h100-box" in text
+
+
+def test_help_says_what_each_policy_is() -> None:
+    described = runner.invoke(app, ["simulate", "--help"], env={"COLUMNS": "200"}).output.partition("Options")[0]
+    assert [name for name in PolicyName if name.value not in described] == []
