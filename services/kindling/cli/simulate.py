@@ -77,11 +77,14 @@ def simulate(
 ) -> None:
     """Compare how long requests wait for their models: the scheduler's own code, under virtual time, beside others.
 
-    Policies: full is Kindling's planner. In its place, on the same machines: random takes any free device; locality one
-    where the checkpoint is nearest, waiting for it if need be; preempting the same, and what generates there gives way,
-    as in Shepherd; download any device, and downloads each time, as Ray Serve does; download-cached the same with a
-    cache on the SSD. On a device for each model: always-on keeps every model loaded; pooled has each device serve every
-    model, which nothing real does: a floor.
+    full: Kindling's planner. In its place, on the same machines:
+    random: any free device.
+    locality: where the checkpoint is nearest, waiting for that device if need be.
+    preempting: the same; what generates there gives way, as in Shepherd.
+    download: any free device, downloading each time, as Ray Serve does.
+    download-cached: the same with a cache on the SSD.
+    always-on: a device for each model, which stays loaded.
+    pooled: as many devices, each serving every model. Nothing real does: a floor.
     """
     from kindling.simulate.command import Output, compare, reproduce
     from kindling.simulate.paper_suite import PaperOptions
