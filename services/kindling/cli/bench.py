@@ -69,8 +69,9 @@ def load(
 ) -> None:
     """Measure how fast a checkpoint loads from each tier, beside other loaders and the limits of the hardware.
 
-    Takes up to eight times SIZE of disk and, as root, drops the page cache and borrows huge pages for as long as it
-    runs. Install the other loaders with the extra `bench`; those that are missing are listed.
+    Takes up to eight times SIZE of disk and, as root, drops the page cache and
+    borrows huge pages for as long as it runs. Install the other loaders with the
+    extra `bench`; those that are missing are listed.
     """
     from kindling.bench.load.command import run
 
@@ -106,8 +107,9 @@ def migrate(
 ) -> None:
     """Measure what a reader notices when a running generation moves to another worker, or its worker is killed.
 
-    Starts a cluster of its own with two workers, kills them several times, and compares every token that came with an
-    undisturbed run. Takes about ten minutes.
+    Starts a cluster of its own with two workers, kills them several times, and
+    compares every token that came with an undisturbed run. Takes about ten
+    minutes.
     """
     from kindling.bench.migrate.command import run
     from kindling.bench.migrate.options import MigrateOptions
@@ -131,8 +133,8 @@ def place(
 ) -> None:
     """Measure how many decisions per second the scheduler makes, and how their cost grows with the cluster.
 
-    The cluster is simulated; the planner, and all that it looks at, is the one that the scheduler runs. Half and a
-    quarter of the cluster are measured too.
+    The cluster is simulated; the planner, and all that it looks at, is the one
+    that the scheduler runs. Half and a quarter of the cluster are measured too.
     """
     from kindling.bench.place.command import run
     from kindling.bench.place.options import PlaceOptions, Size
@@ -153,8 +155,9 @@ def predict(
 ) -> None:
     """Measure how well startup times are foretold: by the simulator, from the same requests, and by the scheduler.
 
-    Starts a cluster of its own with two workers and a slow SSD, and calibrates the simulator with it: `kindling
-    simulate --measured` takes machine and model from the JSON. Takes two to three minutes for each seed.
+    Starts a cluster of its own with two workers and a slow SSD, and calibrates
+    the simulator with it: `kindling simulate --measured` takes machine and model
+    from the JSON. Takes two to three minutes for each seed.
     """
     from kindling.bench.predict.command import run
     from kindling.bench.predict.options import PredictOptions
