@@ -146,7 +146,7 @@ def place(
 @app.command()
 def predict(
     json: JsonPath = None,
-    models: Annotated[int, typer.Option(min=2, help="Models deployed, all of one size.")] = 6,
+    models: Annotated[int, typer.Option(min=2, max=64, help="Models deployed, all of one size.")] = 6,
     rate: Annotated[float, typer.Option(help="Requests per second over all models.")] = 1.0,
     duration: Annotated[float, typer.Option(help="Seconds of requests.")] = 90.0,
     cv: Annotated[float, typer.Option(help="Coefficient of variation of the gaps between a model's requests.")] = 4.0,

@@ -29,6 +29,8 @@ from kindling.simulate.workload import Arrival, Workload
 
 WINDOW_SECONDS: Final = 60.0
 """How finely a trace's rate is followed."""
+MOST_REQUESTS: Final = 10_000_000
+"""Of a workload: more than fit into memory, or a day, with all that is kept of each."""
 Floats = NDArray[np.float64]
 
 
@@ -59,8 +61,8 @@ def redraw(
     The first model is the most popular. A seed gives the same workload each time; a model's arrivals depend on its
     place and its rate, not on those of the others.
 
-    Raises InvalidArgumentError NO_MODELS, ZIPF_EXPONENT_INVALID, CV_INVALID, RATE_INVALID, or DURATION_INVALID, which a
-    duration beyond the trace's is too.
+    Raises InvalidArgumentError NO_MODELS, ZIPF_EXPONENT_INVALID, CV_INVALID, RATE_INVALID, TOO_MANY_REQUESTS, or
+    DURATION_INVALID, which a duration beyond the trace's is too.
     """
     _require(
         math.isfinite(cv) and cv > 0,
@@ -108,6 +110,8 @@ def _clock(rate: float, duration_seconds: float) -> _Clock:
     _require(
         valid_duration, "DURATION_INVALID", f"The duration is {duration_seconds} s; it must be a finite number above 0."
     )
+    what = f"{rate:g} requests per second for {duration_seconds:g} s are more than {MOST_REQUESTS:,}"
+    _require(rate * duration_seconds <= MOST_REQUESTS, "TOO_MANY_REQUESTS", f"{what}; give a lower rate or less time.")
     return _Clock(np.array([0.0, duration_seconds]), np.array([0.0, rate * duration_seconds]))
 
 
