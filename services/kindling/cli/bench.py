@@ -75,8 +75,9 @@ def load(
     """
     from kindling.bench.load.command import run
 
+    size_bytes = parse_bytes(size)
     place = Path(tempfile.mkdtemp(prefix="kindling-bench-", dir=directory))
-    run(LoadOptions(parse_bytes(size), rounds, place, frozenset(only or Part), keep), json, png)
+    run(LoadOptions(size_bytes, rounds, place, frozenset(only or Part), keep), json, png)
 
 
 @app.command()

@@ -64,11 +64,7 @@ def redraw(
     Raises InvalidArgumentError NO_MODELS, ZIPF_EXPONENT_INVALID, CV_INVALID, RATE_INVALID, TOO_MANY_REQUESTS, or
     DURATION_INVALID, which a duration beyond the trace's is too.
     """
-    _require(
-        math.isfinite(cv) and cv > 0,
-        "CV_INVALID",
-        f"The coefficient of variation is {cv}; it must be a finite number above 0.",
-    )
+    _require(1e-3 <= cv <= 1e3, "CV_INVALID", f"The coefficient of variation is {cv}; it must be from 0.001 to 1,000.")
     clock = _trace_clock(source, duration_seconds) if isinstance(source, Trace) else _clock(source, duration_seconds)
     arrivals: list[Arrival] = []
     for index, (model, share) in enumerate(zip(models, shares(len(models), zipf), strict=True)):

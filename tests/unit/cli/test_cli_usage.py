@@ -106,6 +106,11 @@ def test_wrong_usage_is_exit_2(command):
     assert runner.invoke(app, command).exit_code == 2
 
 
+def test_a_benchmark_that_is_refused_leaves_nothing(tmp_path):
+    result = runner.invoke(app, ["bench", "load", "--size", "0", "--dir", str(tmp_path)])
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+
+
 def test_delete_asks_and_no_means_no(nobody_listens):
     result = runner.invoke(app, ["delete", "m"], input="n\n")
     assert result.exit_code == 1

@@ -118,6 +118,10 @@ def test_every_arrival_is_within_the_duration(rate: float, models: int, cv: floa
     [
         ({"cv": 0}, "CV_INVALID"),
         ({"cv": float("inf")}, "CV_INVALID"),
+        ({"cv": float("nan")}, "CV_INVALID"),
+        ({"cv": 1e-200}, "CV_INVALID"),
+        ({"cv": 1e200}, "CV_INVALID"),
+        ({"source": 1e12}, "TOO_MANY_REQUESTS"),
         ({"source": 0.0}, "RATE_INVALID"),
         ({"source": float("nan")}, "RATE_INVALID"),
         ({"duration_seconds": 0}, "DURATION_INVALID"),
