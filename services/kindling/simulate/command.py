@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -28,6 +28,8 @@ from kindling.simulate.text_table import TextTable
 from kindling.simulate.traces import load_trace
 from kindling.simulate.workload import Workload
 
+_ENDLESS: Final = 2**31 - 1
+"""Requests that may wait. Baselines know no bound, and whom a full queue turns away at once has not waited for long."""
 Say = Callable[[str], None]
 Values = dict[str, Any]
 
@@ -157,7 +159,9 @@ def run_cells(options: SimulateOptions, workloads: Sequence[Workload], say: Say)
     """Return the figures of every policy on the same workloads."""
     node, model = machine_and_model(options)
     settings = ModelSettings(
-        concurrency_target=options.concurrency_target, keep_alive_seconds=options.keep_alive_seconds
+        concurrency_target=options.concurrency_target,
+        keep_alive_seconds=options.keep_alive_seconds,
+        max_queued_requests=_ENDLESS,
     )
     setup = Setup(node, options.nodes, model, settings)
     cells = []

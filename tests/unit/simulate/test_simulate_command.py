@@ -77,6 +77,17 @@ def test_what_cannot_be_simulated_is_wrong_usage(options: list[str], said: str) 
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
 
 
+def test_in_a_crowd_nobody_is_turned_away_at_once_to_make_the_mean_look_good(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    crowd = ["--cv", "1", "--rate", "60", "--duration", "40", "--lengths", "sharegpt", "--models", "1", "--nodes", "1"]
+    policies = ["--policies", "full,random", "--seeds", "1", "--json", str(out)]
+    assert runner.invoke(app, ["simulate", *crowd, *policies]).exit_code == 0
+    full, random = json.loads(out.read_bytes())["cells"]
+    assert full["requests"] > 2000
+    assert full["mean_seconds"] == pytest.approx(random["mean_seconds"], rel=0.1)
+    assert full["refused"] == pytest.approx(random["refused"], rel=0.2)
+
+
 def test_help_names_the_catalogues() -> None:
     text = " ".join(runner.invoke(app, ["simulate", "--help"], env={"COLUMNS": "200"}).output.split())
     assert "llama-3-8b or llama-3-70b" in text
