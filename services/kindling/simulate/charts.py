@@ -18,6 +18,8 @@ _BASELINES: Final = dict(
 _TIERS: Final = {"GPU": "#2b8a3e", "DRAM": "#74b9f5", "SSD": "#f59f00", "REMOTE": "#c92a2a"}
 _LEAST_SECONDS = 0.01
 """Where a logarithmic axis begins: what takes less is drawn there."""
+_ROOM_FOR_TEXT_SECONDS = 0.05
+"""What a bar reaches whose text stands within it."""
 Draw = Callable[[Any, Sequence[Cell]], None]
 
 
@@ -84,7 +86,8 @@ def _startup(axes: Any, cells: Sequence[Cell]) -> None:
     axes.barh(places, means, color=[_color(one) for one in cells])
     axes.plot(p99s, places, "k.", label="P99")
     for place, one in zip(places, cells, strict=True):
-        axes.annotate(f" {one.mean_seconds:.2f} s", (_LEAST_SECONDS, place), va="center", fontsize=8, color="white")
+        color = "white" if one.mean_seconds > _ROOM_FOR_TEXT_SECONDS else "black"
+        axes.annotate(f" {one.mean_seconds:.2f} s", (_LEAST_SECONDS, place), va="center", fontsize=8, color=color)
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST_SECONDS)
     axes.set_xlabel("seconds: bar to the mean, dot at P99")
