@@ -1,6 +1,7 @@
 """`kindling up` and `kindling down`: a cluster on this machine."""
 
 import asyncio
+import shlex
 from typing import Annotated
 
 import psutil
@@ -114,7 +115,16 @@ def _announce(cluster: LocalCluster) -> None:
     out.print(f"  OpenAI API  {cluster.http_url}/v1")
     out.print(f"  gRPC        {cluster.grpc_address}")
     out.print(f"  data, logs  {escape(str(options.data_dir))}", soft_wrap=True)
-    out.print("next: [bold]kindling deploy NAME --source DIR[/]; Ctrl-C here, or [bold]kindling down[/], stops it")
+    out.print(next_steps(options, cluster.grpc_address), soft_wrap=True)
+
+
+def next_steps(options: ClusterOptions, address: str) -> str:
+    """Return which commands use and stop a cluster, with what they must be told where it is not as by default."""
+    at = "" if options.grpc_port == DEFAULT_GRPC_PORT else f" --address {address}"
+    is_default = options.data_dir == DEFAULT_DATA_DIR.expanduser().absolute()
+    of = "" if is_default else f" --data-dir {shlex.quote(str(options.data_dir))}"
+    deploy, down = escape(f"kindling deploy NAME --source DIR{at}"), escape(f"kindling down{of}")
+    return f"next: [bold]{deploy}[/]; Ctrl-C here, or [bold]{down}[/], stops it"
 
 
 def _notify(line: str) -> None:
