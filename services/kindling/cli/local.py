@@ -114,7 +114,13 @@ def _announce(cluster: LocalCluster) -> None:
     out.print(f"  OpenAI API  {cluster.http_url}/v1")
     out.print(f"  gRPC        {cluster.grpc_address}")
     out.print(f"  data, logs  {escape(str(options.data_dir))}", soft_wrap=True)
-    out.print("next: [bold]kindling deploy NAME --source DIR[/]; Ctrl-C here, or [bold]kindling down[/], stops it")
+    if options.grpc_port != DEFAULT_GRPC_PORT:
+        out.print(f"in other terminals: [bold]export KINDLING_ADDRESS={cluster.grpc_address}[/]", soft_wrap=True)
+    where = "" if options.data_dir == DEFAULT_DATA_DIR.expanduser() else f" --data-dir {escape(str(options.data_dir))}"
+    out.print(
+        f"next: [bold]kindling deploy NAME --source DIR[/]; Ctrl-C here, or [bold]kindling down{where}[/], stops it",
+        soft_wrap=True,
+    )
 
 
 def _notify(line: str) -> None:
