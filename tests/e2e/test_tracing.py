@@ -10,6 +10,7 @@ from kindling.cli.options import EngineKind
 from support import api
 from support.checkpoints import make_checkpoint
 from support.cluster import cluster_options, running_cluster
+from support.metric_list import listed_metrics
 from support.otlp_receiver import Received, Span, otlp_receiver
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -41,6 +42,11 @@ async def test_a_cold_request_is_one_tree(tmp_path: Path) -> None:
     assert {"kindling-gateway", "kindling-scheduler", "kindling-storage"} <= {line.service for line in received.lines}
     assert received.metrics["gen_ai.server.time_to_first_token"][0]["gen_ai.request.model"] == "traced"
     assert TRACE_ID in received.exemplars
+    listed = listed_metrics()
+    sent = {name: {key for point in points for key in point} for name, points in received.metrics.items()}
+    unlisted = {name: keys - listed[name] for name, keys in sent.items() if keys - listed[name]}
+    assert unlisted == {}
+    assert len(sent) > 10
 
 
 def _is_whole(received: Received) -> bool:

@@ -13,6 +13,7 @@ class Instrument:
     kind: str
     name: str
     unit: str
+    has_bounds: bool = False  # of its own, if it is a histogram
 
 
 def instruments() -> list[Instrument]:
@@ -32,7 +33,8 @@ def _made_in(path: Path) -> Iterator[Instrument]:
         if not is_one or not kind.endswith(("counter", "histogram", "gauge")):
             continue
         if isinstance(node.args[0], ast.Constant):
-            yield Instrument(kind, node.args[0].value, _unit(node))
+            has_bounds = any(keyword.arg == "explicit_bucket_boundaries_advisory" for keyword in node.keywords)
+            yield Instrument(kind, node.args[0].value, _unit(node), has_bounds)
         else:
             rows = [row.elts for table in tables for row in table.elts]
             assert rows, f"{path}: a metric whose name cannot be read"

@@ -14,6 +14,10 @@ from kindling.cli.values import format_seconds
 from kindling.v1 import cluster_pb2, telemetry_pb2
 
 _BAR_CELLS: Final = 32
+_FEWEST_CELLS: Final = 8
+_DETAILS_COLUMNS: Final = 40
+# When a span began and how long it took, and what lies between all columns.
+_TIMES_COLUMNS: Final = 30
 _COLORS: Final = {
     "kindling-gateway": "cyan",
     "kindling-scheduler": "magenta",
@@ -62,32 +66,51 @@ def branches(spans: Sequence[telemetry_pb2.Span]) -> Iterator[Branch]:
         waiting += [Branch(span, branch.depth + 1) for span in reversed(below)]
 
 
-def render_trace(seen: cluster_pb2.GetTraceResponse) -> RenderableType:
-    """Return a trace to print; it has spans."""
+def render_trace(seen: cluster_pb2.GetTraceResponse, columns: int) -> RenderableType:
+    """Return a trace, which has spans, to print on so many columns; on few it says less of each span."""
     begin, end = min(map(_began, seen.spans)), max(max(_began(span), _ended(span)) for span in seen.spans)
+    rows = list(branches(seen.spans))
+    wanted = _columns_of(rows, indent=2, is_brief=False) + _BAR_CELLS + _DETAILS_COLUMNS
+    is_brief = columns < wanted
+    cells = min(_BAR_CELLS, max(_FEWEST_CELLS, columns - _columns_of(rows, indent=1, is_brief=True)))
     shown = table("span", "service", "begins", "takes", "", "")
-    for branch in branches(seen.spans):
+    for column in shown.columns:
+        column.no_wrap = True
+    shown.columns[-1].no_wrap, shown.columns[-1].overflow = False, "fold"  # ids of traces stay whole
+    for branch in rows:
         span = branch.span
+        color = _COLORS.get(span.service, "")
         shown.add_row(
-            Text("  " * branch.depth + span.name, style="red" if span.error else ""),
-            Text(_service(span), style=_COLORS.get(span.service, "")),
+            Text(" " * branch.depth * (1 if is_brief else 2) + _name(span), style="red" if span.error else ""),
+            Text(_service(span, is_brief=is_brief), style=color),
             f"+{format_seconds((_began(span) - begin) / 1e9)}",
             format_seconds((_ended(span) - _began(span)) / 1e9) if span.HasField("end_time") else "still open",
-            Text(_bar(span, begin, end), style=_COLORS.get(span.service, "")),
-            Text(_details(span, begin), style="dim"),
+            Text(_bar(span, begin, end, cells if is_brief else _BAR_CELLS), style=color),
+            Text("" if is_brief else _details(span, begin), style="dim"),
         )
     head = f"[bold]{seen.trace_id}[/]  {len(seen.spans)} spans, {format_seconds((end - begin) / 1e9)}"
-    missing = [f"[yellow]{escape(name)} did not answer; its spans are missing[/]" for name in seen.unreachable]
-    return Group(head, "", shown, *missing)
+    notes = [f"[yellow]{escape(name)} did not answer; its spans are missing[/]" for name in seen.unreachable]
+    if is_brief:
+        notes.append(f"[dim]{wanted} columns, or a pipe, show more of each span[/]")
+    return Group(head, "", shown, *notes)
 
 
-def _bar(span: telemetry_pb2.Span, begin: int, end: int) -> str:
+def _columns_of(rows: Sequence[Branch], *, indent: int, is_brief: bool) -> int:
+    """How many columns all but the bars and the details take."""
+    names = max(row.depth * indent + len(_name(row.span)) for row in rows)
+    return names + max(len(_service(row.span, is_brief=is_brief)) for row in rows) + _TIMES_COLUMNS
+
+
+def _name(span: telemetry_pb2.Span) -> str:
+    return span.name.removeprefix("/kindling.v1.")
+
+
+def _bar(span: telemetry_pb2.Span, begin: int, end: int, cells: int) -> str:
     """Where a span lies between the trace's begin and end; at least a thin line."""
-    cell = max(1, end - begin) / _BAR_CELLS
-    first = min(_BAR_CELLS - 1, int((_began(span) - begin) / cell))
+    cell = max(1, end - begin) / cells
+    first = min(cells - 1, int((_began(span) - begin) / cell))
     lasts = (_ended(span) if span.HasField("end_time") else end) - _began(span)
-    cells = max(0, round(lasts / cell))
-    return " " * first + ("█" * min(cells, _BAR_CELLS - first) or "▏")
+    return " " * first + ("█" * min(max(0, round(lasts / cell)), cells - first) or "▏")
 
 
 def _details(span: telemetry_pb2.Span, begin: int) -> str:
@@ -110,9 +133,9 @@ def _short(value: str) -> str:
         return value
 
 
-def _service(span: telemetry_pb2.Span) -> str:
+def _service(span: telemetry_pb2.Span, *, is_brief: bool) -> str:
     name = span.service.removeprefix("kindling-")
-    return f"{name} {span.service_instance}".rstrip()
+    return name if is_brief else f"{name} {span.service_instance}".rstrip()
 
 
 def _began(span: telemetry_pb2.Span) -> int:

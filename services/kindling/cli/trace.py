@@ -28,7 +28,7 @@ def trace(
 ) -> None:
     """Draw a request's spans over all services, from what their processes keep; no collector is needed."""
     seen = asyncio.run(_trace(address, request_id))
-    out.print(render_trace(seen))
+    out.print(render_trace(seen, out.width))
     if svg is not None:
         _draw(seen, svg)
 
@@ -40,7 +40,7 @@ async def _trace(address: str, request_id: str) -> cluster_pb2.GetTraceResponse:
 
 def _draw(seen: cluster_pb2.GetTraceResponse, path: Path) -> None:
     console = Console(record=True, width=_PICTURE_COLUMNS, file=StringIO(), force_terminal=True)
-    console.print(render_trace(seen))
+    console.print(render_trace(seen, console.width))
     try:
         console.save_svg(str(path), title="kindling trace")
     except OSError as error:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 # For callers that gave no deadline of their own.
 DEFAULT_SECONDS = 300.0
 # For the leader's part of a trace: without it the gateway shows its own.
-TRACE_SECONDS = 5.0
+TRACE_SECONDS = 3.0
 _NO_LEADER = "the leading scheduler, which asks storage managers and workers,"
 
 

@@ -3,11 +3,19 @@
 from opentelemetry import metrics
 from opentelemetry.util.types import Attributes
 
+from kindling.platform import buckets
+
 _error = metrics.get_meter(__name__).create_histogram(
-    "kindling.estimate.error", unit="1", description="Estimated over actual seconds, less one, without its sign"
+    "kindling.estimate.error",
+    unit="1",
+    description="Estimated over actual seconds, less one, without its sign",
+    explicit_bucket_boundaries_advisory=buckets.SHARES,
 )
 _seconds = metrics.get_meter(__name__).create_histogram(
-    "kindling.estimate.duration", unit="s", description="Seconds as estimated, and as they turned out"
+    "kindling.estimate.duration",
+    unit="s",
+    description="Seconds as estimated, and as they turned out",
+    explicit_bucket_boundaries_advisory=buckets.SECONDS,
 )
 
 

@@ -8,6 +8,7 @@ from opentelemetry import context as tracing
 from opentelemetry import metrics, trace
 from opentelemetry.util.types import AttributeValue
 
+from kindling.platform import buckets
 from kindling.platform.clock import Clock
 from kindling.platform.errors import KindlingError, UnavailableError
 from kindling.platform.logging import get_logger
@@ -23,7 +24,10 @@ log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 meter = metrics.get_meter(__name__)
 _startup = meter.create_histogram(
-    "kindling.instance.startup.duration", unit="s", description="Seconds from the decision until an instance is loaded"
+    "kindling.instance.startup.duration",
+    unit="s",
+    description="Seconds from the decision until an instance is loaded",
+    explicit_bucket_boundaries_advisory=buckets.SECONDS,
 )
 
 

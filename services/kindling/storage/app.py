@@ -227,7 +227,7 @@ def _build_server(settings: StorageSettings, use_cases: UseCases) -> RpcServer:
         settings.listen_address,
         advertise_host=settings.advertise_host,
         grace_seconds=settings.grace_seconds,
-        untraced=("OpenCheckpoint", "SetLeaseParked"),  # of leases, which outlive the requests that needed them
+        untraced=("OpenCheckpoint",),  # which lasts as long as a lease, far longer than the request that needed it
     )
     servicer = StorageServicer(use_cases, settings.handover_socket)
     server.add(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, SERVICE_NAME)

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from opentelemetry import metrics, trace
 
+from kindling.platform import buckets
 from kindling.platform.clock import Clock
 from kindling.platform.errors import (
     DataLossError,
@@ -30,7 +31,12 @@ from kindling.storage.tiers import Tiers
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 meter = metrics.get_meter(__name__)
-load_duration = meter.create_histogram("kindling.checkpoint.load.duration", "s", "Time from request to last chunk.")
+load_duration = meter.create_histogram(
+    "kindling.checkpoint.load.duration",
+    unit="s",
+    description="Time from request to last chunk.",
+    explicit_bucket_boundaries_advisory=buckets.SECONDS,
+)
 
 
 class OpenCheckpoint:

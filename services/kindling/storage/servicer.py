@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from opentelemetry import trace
 
 from kindling.checkpoint.layout import directory_name
 from kindling.checkpoint.manifest import Manifest
@@ -32,6 +33,7 @@ from kindling.storage.verify_checkpoint import VerifyCheckpoint, VerifyOrder, Ve
 from kindling.v1 import checkpoint_pb2, model_pb2, storage_pb2, storage_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
+tracer = trace.get_tracer(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,10 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> AsyncIterator[storage_pb2.OpenCheckpointResponse]:
         """See the proto."""
         directory_name(request.digest)  # refuses anything but a digest
+        attributes = {"kindling.digest": request.digest, "kindling.worker": request.holder}
         async with AsyncExitStack() as held:
-            with as_part_of_caller(context):
+            # What the lease itself takes is no part of the request, so that this ends when it is given.
+            with as_part_of_caller(context), tracer.start_as_current_span("checkpoint.open", attributes=attributes):
                 lease = await held.enter_async_context(self._use_cases.opens.open(request.digest, request.holder))
             loaded = lease.loaded
             yield self._opened(lease, loaded)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 
 from opentelemetry import metrics
 
+from kindling.platform import buckets
 from kindling.platform.clock import Clock
 from kindling.platform.error_groups import single_error
 from kindling.platform.errors import FailedPreconditionError
@@ -20,6 +21,7 @@ _pause = metrics.get_meter(__name__).create_histogram(
     "kindling.migration.pause",
     unit="s",
     description="From a generation's last step at the source to the target's word that it goes on there",
+    explicit_bucket_boundaries_advisory=buckets.SECONDS,
 )
 DEFAULT_LIMITS = MigrationLimits()
 

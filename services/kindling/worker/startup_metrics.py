@@ -2,6 +2,7 @@
 
 from opentelemetry import metrics
 
+from kindling.platform import buckets
 from kindling.worker.domain.instance import LoadReport
 
 _meter = metrics.get_meter(__name__)
@@ -9,6 +10,7 @@ _stage = _meter.create_histogram(
     "kindling.instance.startup.stage.duration",
     unit="s",
     description="Seconds of an instance's start: load (all weights), init (building the model), total.",
+    explicit_bucket_boundaries_advisory=buckets.SECONDS,
 )
 _read = _meter.create_counter(
     "kindling.instance.startup.read", unit="By", description="Bytes that starts read, by tier."

@@ -95,6 +95,8 @@ async def test_etcd_that_does_not_answer_is_waited_for_but_not_for_ever(tmp_path
     assert {end.failure["reason"] for end in ends} == {"ETCD_UNREACHABLE"}
     assert all("etcd_awaited" in end.events for end in ends)
     assert all(f"did not answer at {NOBODY} within 3 s" in end.failure["message"] for end in ends)
+    for end, service in zip(ends, ("SCHEDULER", "STORAGE", "WORKER"), strict=True):
+        assert f"KINDLING_{service}_ETCD_ENDPOINTS" in end.failure["message"]
 
 
 async def test_a_cache_directory_of_another_format_version(tmp_path: Path) -> None:

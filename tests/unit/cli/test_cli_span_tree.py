@@ -23,9 +23,10 @@ def at(seconds: float) -> Timestamp:
     return Timestamp(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
 
 
-def drawn(*spans: telemetry_pb2.Span, unreachable: tuple[str, ...] = ()) -> str:
-    console = Console(width=160, record=True, file=StringIO())
-    console.print(render_trace(cluster_pb2.GetTraceResponse(trace_id="t", spans=spans, unreachable=unreachable)))
+def drawn(*spans: telemetry_pb2.Span, unreachable: tuple[str, ...] = (), columns: int = 160) -> str:
+    console = Console(width=columns, record=True, file=StringIO())
+    seen = cluster_pb2.GetTraceResponse(trace_id="t", spans=spans, unreachable=unreachable)
+    console.print(render_trace(seen, columns))
     return console.export_text()
 
 
@@ -71,6 +72,21 @@ def test_what_a_span_was_about_and_when_something_happened() -> None:
     assert "node=node-0  estimate_seconds=0.0471  ssd_bytes=9437184  first_token +3.0 s" in text
     assert "exception" not in text
     assert "emitted_elsewhere" not in text
+
+
+def test_few_columns_show_whole_names_and_bars() -> None:
+    name = "/kindling.v1.StorageService/ReadCheckpointFiles"
+    links = [telemetry_pb2.SpanLink(trace_id="0123456789abcdef", span_id="beef")]
+    spans = [span("root", "", 0, 8), span(name, "root", 4, 8, service_instance="node-0/worker-0", links=links)]
+    text = drawn(*spans, columns=80)
+    row = next(line for line in text.splitlines() if "ReadCheckpointFiles" in line)
+    assert row.split()[:4] == ["StorageService/ReadCheckpointFiles", "worker", "+4.0", "s"]
+    assert "█" in row
+    assert "…" not in text
+    assert "0123456789abcdef" not in text
+    assert "show more of each span" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "see trace 0123456789abcdef" in drawn(*spans, columns=160)
 
 
 def test_what_is_shown_of_spans_is_what_services_set() -> None:

@@ -1,5 +1,6 @@
 """What a machine lacks to build a client is named, with the Debian package that has it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,16 @@ import pytest
 
 from support.client_examples import EXAMPLES, ROOT
 
+PROTOS = ROOT / "protos"
+# What the gateway serves, as the README says.
+PUBLIC = ("cluster", "generation", "model", "tenant")
+LISTS = {
+    "go": "buf.gen.yaml",
+    "typescript": "buf.gen.yaml",
+    "cpp": "CMakeLists.txt",
+    "java": "buf.gen.yaml",
+    "python": "Makefile",
+}
 # What `clients/install-tools` itself runs.
 SHELL_TOOLS = ("bash", "dirname", "env", "grep", "sort")
 PROGRAMS = {
@@ -17,6 +28,32 @@ PROGRAMS = {
     "java": {"java": "default-jdk-headless", "javac": "default-jdk-headless", "protoc": "protobuf-compiler"},
     "python": {"python3": "python3"},
 }
+
+
+def needed(*names: str) -> set[str]:
+    """Protos by name, with what they import."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            source = (PROTOS / "kindling" / "v1" / f"{name}.proto").read_text()
+            waiting += re.findall(r'import "kindling/v1/(\w+)\.proto"', source)
+    return found
+
+
+@pytest.mark.parametrize("language", EXAMPLES)
+def test_each_client_has_stubs_of_every_public_service(language: str) -> None:
+    text = (ROOT / "clients" / language / LISTS[language]).read_text()
+    listed = re.search(r"^NAMES := (.*)", text, re.MULTILINE)
+    named = listed[1].split() if listed else re.findall(r"kindling/v1/(\w+)", text)
+    assert set(named) == needed(*PUBLIC)
+
+
+def test_the_readme_names_the_same_protos_for_other_languages() -> None:
+    (names,) = re.findall(r"protos/kindling/v1/\{([\w,]+)\}\.proto", (ROOT / "README.md").read_text())
+    assert set(names.split(",")) == needed(*PUBLIC)
 
 
 @pytest.fixture

@@ -88,10 +88,7 @@ def read_tokenizer(directory: Path) -> Any:
     Raises:
         FailedPreconditionError: TOKENIZER_UNREADABLE.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    # The plain class reads tokenizer.json as it is, and without torch; the other one builds it from older files.
-    cls = PreTrainedTokenizerFast if (directory / "tokenizer.json").exists() else AutoTokenizer
+    cls = _tokenizer_class(directory)
     try:
         tokenizer = cls.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
@@ -99,6 +96,16 @@ def read_tokenizer(directory: Path) -> Any:
     if not tokenizer.is_fast:
         raise _unreadable("it has no tokenizer.json")
     return tokenizer
+
+
+def _tokenizer_class(directory: Path) -> Any:
+    if (directory / "tokenizer.json").exists():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast  # reads that file as it is, and without torch
+    from transformers import AutoTokenizer  # takes another second, for those alone who need it
+
+    return AutoTokenizer  # builds it from older files
 
 
 def _unreadable(why: str) -> FailedPreconditionError:

@@ -46,9 +46,10 @@ async def _answers(etcd: EtcdClient, settings: ServiceSettings) -> bool:
 
 
 def _gave_up(settings: ServiceSettings) -> UnavailableError:
+    prefix = settings.model_config.get("env_prefix", "")
     return UnavailableError(
         f"etcd did not answer at {settings.etcd_endpoints} within {settings.etcd_wait_seconds:g} s of the start: check "
-        "that it runs and that ETCD_ENDPOINTS names it, or wait longer with ETCD_WAIT_SECONDS",
+        f"that it runs and that {prefix}ETCD_ENDPOINTS names it, or wait longer with {prefix}ETCD_WAIT_SECONDS",
         reason="ETCD_UNREACHABLE",
         metadata={"endpoints": settings.etcd_endpoints},
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from opentelemetry import trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.instrumentation.grpc import _aio_client as instrumentation
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.propagate import extract, inject
@@ -64,6 +64,16 @@ def without_span() -> Iterator[Metadata]:
     inject(carrier)
     with suppress_instrumentation():
         yield tuple(carrier.items())
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Have what happens inside the block be no part of the current span: it is in traces of its own."""
+    token = attach(Context())
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 @contextmanager

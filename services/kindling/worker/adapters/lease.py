@@ -1,10 +1,11 @@
 """A lease on a checkpoint, as its holder knows it."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kindling.platform.rpc.channel import remote_errors
-from kindling.platform.rpc.tracing import without_span
+from kindling.platform.rpc.tracing import apart
 from kindling.v1 import storage_pb2
 
 PEER: Final = "the storage manager"
@@ -28,5 +29,6 @@ class Lease:
             KindlingError: what the storage manager says, NotFoundError LEASE_UNKNOWN if the lease is over.
         """
         request = storage_pb2.SetLeaseParkedRequest(lease_id=self.lease_id, parked=parked)
-        with remote_errors(PEER), without_span() as metadata:  # it may be long after the request that needed the lease
-            await self.stub.SetLeaseParked(request, timeout=_DEADLINE_SECONDS, metadata=metadata)
+        # Parking comes long after the request that needed the lease; unparking is part of the next one's start.
+        with remote_errors(PEER), apart() if parked else nullcontext():
+            await self.stub.SetLeaseParked(request, timeout=_DEADLINE_SECONDS)
