@@ -53,6 +53,7 @@ async def test_no_sign_of_life_comes_while_the_engine_hangs_and_one_when_its_wei
         await clock.advance(0.5, sleeper=0.5)
         for _ in range(5):
             await clock.advance(0.5, sleeper=0.5)
+        await clock.until_sleeping(0.5)  # so that the last look is before the engine gets on
         checkpoint.finish()
         events = [event async for event in call]
     kinds = [event.WhichOneof("event") for event in events]
