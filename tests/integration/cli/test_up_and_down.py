@@ -66,7 +66,7 @@ def up(tmp_path):
 def test_up_refuses_a_second_one_and_down_leaves_nothing(up):
     started = up.detached()
     assert (started.returncode, "ready" in started.stdout) == (0, True), started.stderr
-    assert f"export KINDLING_ADDRESS=127.0.0.1:{up.grpc_port}\n" in started.stdout
+    assert f"kindling deploy NAME --source DIR --address 127.0.0.1:{up.grpc_port};" in started.stdout
     assert f"kindling down --data-dir {up.data_dir}, stops it" in started.stdout
 
     status = kindling("status", KINDLING_ADDRESS=f"127.0.0.1:{up.grpc_port}")
