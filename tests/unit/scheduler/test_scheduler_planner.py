@@ -150,6 +150,15 @@ def test_requests_are_held_only_so_long_and_so_many() -> None:
     assert isinstance(refusal.error, DeadlineExceededError)
 
 
+def test_who_waits_in_vain_is_told_whose_instances_are_kept_ready() -> None:
+    planner = planner_with(max_queue_wait_seconds=60.0)
+    views.put(planner.view, "kept-1", views.model("kept", min_instances=1), "n/w0")
+    ask(planner, "g1")
+    (refusal,) = planner.plan(60.0).refusals
+    assert "even without work, devices are kept by kept: lower `--min-instances`" in refusal.error.message
+    assert planner.view.instances.keys() == {"kept-1"}
+
+
 def test_without_any_worker_the_wait_is_shorter() -> None:
     planner = planner_with(workers=0)
     ask(planner, "g1")

@@ -9,6 +9,8 @@ from kindling.scheduler.domain.records import ClusterRecords
 from kindling.scheduler.domain.refusals import held_back, no_workers, queue_timeout, unknown_model
 from kindling.scheduler.domain.values import Model, Request
 
+_NAMED = 3  # models that are kept ready, in a refusal
+
 
 class Patience:
     """Watches the lines; says who is to be refused, and why, and when it has to be asked next."""
@@ -58,7 +60,7 @@ class Patience:
             return held_back(model, tenant, "generations", quota.generations)
         if quota.devices and self._records.devices.count(tenant) >= quota.devices:
             return held_back(model, tenant, "devices", quota.devices)
-        return queue_timeout(model)
+        return queue_timeout(model, sorted(self._records.minimal - {model.name})[:_NAMED])
 
     def _workers_missed(self, request: Request) -> float:
         """When a request has waited long enough for any worker at all."""

@@ -1,5 +1,7 @@
 """Why a request does not run, in words that say what to do."""
 
+from collections.abc import Sequence
+
 from kindling.platform.errors import (
     DeadlineExceededError,
     FailedPreconditionError,
@@ -46,12 +48,13 @@ def too_many_waiting(tenant: str, most: int) -> ResourceExhaustedError:
     )
 
 
-def queue_timeout(model: Model) -> DeadlineExceededError:
-    """The request has waited as long as it may."""
+def queue_timeout(model: Model, kept: Sequence[str] = ()) -> DeadlineExceededError:
+    """The request has waited as long as it may, while others were ``kept`` ready all the time."""
     longest = model.settings.max_queue_wait_seconds
+    keeping = f"; even without work, devices are kept by {', '.join(kept)}: lower `--min-instances`" if kept else ""
     return DeadlineExceededError(
         f"no instance of model {model.name!r} had room within {longest:g} s; try again later, add workers, or deploy "
-        "it again with a longer `--max-queue-wait`",
+        f"it again with a longer `--max-queue-wait`{keeping}",
         reason="QUEUE_TIMEOUT",
         metadata={"model": model.name, "max_queue_wait_seconds": f"{longest:g}"},
     )
