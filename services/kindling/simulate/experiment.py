@@ -18,7 +18,6 @@ from kindling.simulate.simulated_cluster import SimulatedCluster
 from kindling.simulate.strategies.always_on import AlwaysOnStrategy
 from kindling.simulate.strategies.kindling import KindlingStrategy
 from kindling.simulate.strategies.plain import PlainStrategy, nearest_device, random_device
-from kindling.simulate.strategies.pooled import PooledStrategy
 from kindling.simulate.strategies.preempting import PreemptingStrategy
 from kindling.simulate.strategies.strategy import Strategy
 from kindling.simulate.workload import Workload
@@ -115,7 +114,8 @@ def _strategy(policy: PolicyName, cluster: SimulatedCluster, setup: Setup, seed:
     if policy is PolicyName.ALWAYS_ON:
         return AlwaysOnStrategy(cluster, settings)
     if policy is PolicyName.POOLED:
-        return PooledStrategy(cluster, settings, setup.nodes * cluster.profile.devices * settings.concurrency_target)
+        places = setup.nodes * cluster.profile.devices * settings.concurrency_target
+        return AlwaysOnStrategy(cluster, settings, pooled_places=places)
     if policy is PolicyName.PREEMPTING:
         return PreemptingStrategy(cluster, settings)
     choose = nearest_device if policy is PolicyName.LOCALITY else random_device(seed)

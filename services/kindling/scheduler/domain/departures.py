@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import AwaitSlot, JoinInstance, MoveInstance, Need, StopInstance
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, expected_at, migration_seconds
 from kindling.scheduler.domain.soonest import soonest
-from kindling.scheduler.domain.values import Instance, InstanceState, Model, Worker
+from kindling.scheduler.domain.values import Checkpoint, Instance, InstanceState, Worker
 from kindling.scheduler.domain.victims import Victim
 from kindling.scheduler.domain.view import ClusterView
 
@@ -68,26 +68,15 @@ class Departures:
         worker = self.view.workers[instance.worker_id]
         return self.need.model.device_bytes <= self.view.free_bytes(worker) + instance.device_bytes
 
-    def place_beside(self, instance: Instance, taken: AbstractSet[str], besides: int = 0) -> Instance | None:
-        """Where a busy instance's generations all find room: the fullest such of its model's others, none on a worker
-        ``taken``; nor where so many of its model leave ``besides`` that this would be one too many."""
-        if not self.joins or not scaling.keeps_minimum(self.view, instance, besides):
-            return None
-        most = self.view.models[instance.model].settings.concurrency_target
-        room = most - self.view.load(instance.instance_id)
-        loads = [(self.view.load(one.instance_id), one.instance_id) for one in self._others(instance, taken)]
-        fullest = max((found for found in loads if found[0] <= room), default=None)
-        return self.view.instances[fullest[1]] if fullest else None
-
-    def _others(self, instance: Instance, taken: AbstractSet[str]) -> Iterator[Instance]:
-        """Those that nobody moves from or to."""
-        barred = taken | set(instance.worker_ids)
-        for one in self.view.instances_of(instance.model):
-            is_settled = not one.is_loading and not self.view.migrations_of(one.instance_id)
-            if barred.isdisjoint(one.worker_ids) and is_settled and self.view.serves(one):
-                yield one
-
     # What it costs
+
+    def startup(self, worker: Worker, checkpoint: Checkpoint) -> Estimate:
+        """What a start would take now."""
+        return estimate(self.view, worker, checkpoint, self.now, self.assumptions)
+
+    def free_slots(self, checkpoint: Checkpoint, barred: AbstractSet[str]) -> list[Estimate]:
+        """Where a checkpoint could be started now, the soonest first; see ``soonest``."""
+        return soonest(self.view, checkpoint, barred, self.now, self.assumptions)
 
     def leaves_in(self, instance: Instance) -> float:
         """Seconds until an instance that stops or moves is expected to be gone."""
@@ -96,7 +85,7 @@ class Departures:
         target = self.view.instances[migration.target_id]
         is_starting, worker = target.state is InstanceState.STARTING, self.view.workers.get(target.worker_id)
         handover = migration_seconds(self.view, instance, worker) if worker else 0.0
-        return handover + (max(0.0, target.started_at + target.estimated_seconds - self.now) if is_starting else 0.0)
+        return handover + (max(0.0, expected_at(target) - self.now) if is_starting else 0.0)
 
     def regret(self, victim: Instance) -> float:
         """Seconds that the next request loses which would have gone to a victim: a start there, as likely as it was
@@ -105,7 +94,7 @@ class Departures:
         if not view.is_current(victim) or view.idle.is_over(victim.instance_id, self.now):
             return 0.0
         idle_since, checkpoint = view.grants.idle_since(victim.instance_id), view.models[victim.model].checkpoint
-        again = estimate(view, view.workers[victim.worker_id], checkpoint, self.now, self.assumptions)
+        again = self.startup(view.workers[victim.worker_id], checkpoint)
         idle_seconds = 0.0 if idle_since is None else self.now - idle_since
         return (again.seconds - again.queue_seconds) * _MEMORY_SECONDS / (_MEMORY_SECONDS + idle_seconds)
 
@@ -125,48 +114,70 @@ class Departures:
             return known
         if self.is_ending(instance):
             return Victim(AwaitSlot(instance.instance_id), instance.device_bytes, self.leaves_in(instance))
-        besides = len(clearing.victims.keys() & self.view.of_model[instance.model])
-        if self.is_allowed(instance) and scaling.is_spare(self.view, instance, besides):
+        if self.is_allowed(instance) and scaling.is_spare(self.view, instance, self._besides(instance, clearing)):
             victim = Victim(stop(instance), instance.device_bytes, 0.0, self.regret(instance))
             clearing.victims[instance.instance_id] = victim
             return victim
         if self.can_hand_over(instance):
-            return self._joiner(instance, clearing, besides) or self._mover(instance, clearing)
+            return self.joiner(instance, clearing) or self.mover(instance, clearing)
         return None
 
-    def _joiner(self, instance: Instance, clearing: Clearing, besides: int) -> Victim | None:
-        if (other := self.place_beside(instance, clearing.taken, besides)) is None:
+    # Who goes on elsewhere
+
+    def joiner(self, instance: Instance, clearing: Clearing) -> Victim | None:
+        """Have a busy instance's generations go on in another of its model, whose worker is entered as taken; none if
+        there is no room for all of them."""
+        if (other := self._place_beside(instance, clearing.taken, self._besides(instance, clearing))) is None:
             return None
         clearing.taken.add(other.worker_id)
         handover = migration_seconds(self.view, instance, self.view.workers[other.worker_id])
-        step = join(instance, other, self.need.model)
+        step = JoinInstance(instance.instance_id, other.instance_id, self._reason)
         victim = Victim(step, instance.device_bytes, handover, handover + self.regret(instance))
         clearing.victims[instance.instance_id] = victim
         return victim
 
-    def _mover(self, instance: Instance, clearing: Clearing) -> Victim | None:
+    def mover(self, instance: Instance, clearing: Clearing) -> Victim | None:
+        """Have a busy instance of one device start anew in the free slot where it is ready soonest, which is entered as
+        taken; none without such a slot."""
         if not self.moves or instance.others:
             return None
         checkpoint = self.view.models[instance.model].checkpoint
-        free = soonest(self.view, checkpoint, clearing.taken | self.view.reserved, self.now, self.assumptions)
+        free = self.free_slots(checkpoint, clearing.taken | self.view.reserved)
         if not free:
             return None
         clearing.taken.add(free[0].worker_id)
         handover = migration_seconds(self.view, instance, self.view.workers[free[0].worker_id])
-        step = move(instance, free[0], self.need.model)
+        step = MoveInstance(instance.instance_id, free[0], self._reason)
         return Victim(step, instance.device_bytes, free[0].seconds + handover, handover)
+
+    @property
+    def _reason(self) -> str:
+        return f"{self.need.model.name} is ready sooner in its place"
+
+    def _besides(self, instance: Instance, clearing: Clearing) -> int:
+        """How many others of its model leave together with an instance."""
+        return len(clearing.victims.keys() & self.view.of_model[instance.model])
+
+    def _place_beside(self, instance: Instance, taken: AbstractSet[str], besides: int = 0) -> Instance | None:
+        """Where a busy instance's generations all find room: the fullest such of its model's others, none on a worker
+        ``taken``; nor where so many of its model leave ``besides`` that this would be one too many."""
+        if not self.joins or not scaling.keeps_minimum(self.view, instance, besides):
+            return None
+        most = self.view.models[instance.model].settings.concurrency_target
+        room = most - self.view.load(instance.instance_id)
+        loads = [(self.view.load(one.instance_id), one.instance_id) for one in self._others(instance, taken)]
+        fullest = max((found for found in loads if found[0] <= room), default=None)
+        return self.view.instances[fullest[1]] if fullest else None
+
+    def _others(self, instance: Instance, taken: AbstractSet[str]) -> Iterator[Instance]:
+        """Those that nobody moves from or to."""
+        barred = taken | set(instance.worker_ids)
+        for one in self.view.instances_of(instance.model):
+            is_settled = not one.is_loading and not self.view.migrations_of(one.instance_id)
+            if barred.isdisjoint(one.worker_ids) and is_settled and self.view.serves(one):
+                yield one
 
 
 def stop(victim: Instance) -> StopInstance:
     """Have an idle instance stop."""
     return StopInstance(victim.instance_id, "the slot is needed by another model")
-
-
-def move(victim: Instance, target: Estimate, model: Model) -> MoveInstance:
-    """Have a busy instance move for a model's sake."""
-    return MoveInstance(victim.instance_id, target, f"{model.name} is ready sooner in its place")
-
-
-def join(victim: Instance, other: Instance, model: Model) -> JoinInstance:
-    """Have a busy instance's generations go on in another of its model for another model's sake."""
-    return JoinInstance(victim.instance_id, other.instance_id, f"{model.name} is ready sooner in its place")

@@ -77,6 +77,11 @@ def migration_seconds(view: ClusterView, source: Instance, target: Worker, token
     return view.experience.handovers.seconds(source.digest, target.device_kind, tokens)
 
 
+def expected_at(instance: Instance) -> float:
+    """Return when a start is over, its last chunk too, if it takes as long as was estimated."""
+    return instance.started_at + instance.estimated_seconds
+
+
 def generation_tokens(view: ClusterView, instance: Instance) -> float:
     """Return how many tokens an instance's generations have together, prompts and answers.
 

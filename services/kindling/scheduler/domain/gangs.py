@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import ClearDevices, Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.departures import Clearing, Departures
-from kindling.scheduler.domain.estimate import Estimate, estimate
+from kindling.scheduler.domain.estimate import Estimate
 from kindling.scheduler.domain.values import Worker
 from kindling.scheduler.domain.victims import VictimSet, cheapest_devices, cheapest_set
 from kindling.scheduler.domain.view import ClusterView
@@ -36,12 +36,12 @@ class GangSearch:
 
     @property
     def view(self) -> ClusterView:
-        """What it looks at."""
+        """Where it looks."""
         return self.judge.view
 
     @property
     def need(self) -> Need:
-        """Who looks."""
+        """Whom it looks for."""
         return self.judge.need
 
     def place(self) -> StartInstance | ClearDevices | Wait:
@@ -108,9 +108,8 @@ class GangSearch:
 
     def _placement(self, names: list[str]) -> Estimate:
         """The slowest device's startup time is that of all: each is taken to read the whole checkpoint."""
-        judge, checkpoint = self.judge, self.need.model.checkpoint
-        workers = (self.view.workers[name] for name in names)
-        estimates = (estimate(judge.view, worker, checkpoint, judge.now, judge.assumptions) for worker in workers)
+        checkpoint = self.need.model.checkpoint
+        estimates = (self.judge.startup(self.view.workers[name], checkpoint) for name in names)
         slowest = max(estimates, key=lambda one: one.seconds)
         return replace(slowest, worker_id=names[0], others=tuple(names[1:]))
 

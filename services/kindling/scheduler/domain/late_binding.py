@@ -1,5 +1,6 @@
 """When a request had better not be bound yet to an instance that takes generations while it loads."""
 
+from kindling.scheduler.domain.estimate import expected_at
 from kindling.scheduler.domain.values import Instance, Request
 from kindling.scheduler.domain.view import ClusterView
 
@@ -13,9 +14,8 @@ def better_until(view: ClusterView, request: Request, instance: Instance, waitin
     """
     if not instance.is_loading or not _may_stay(view, request, waiting):
         return None
-    loaded_at = instance.started_at + instance.estimated_seconds
     rate = sum(_ends_per_second(view, one, now) for one in view.instances_of(instance.model) if not one.is_loading)
-    until = loaded_at - waiting / rate if rate else now
+    until = expected_at(instance) - waiting / rate if rate else now
     return until if until > now else None
 
 

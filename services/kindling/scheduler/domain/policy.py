@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from kindling.scheduler.domain import scaling
 from kindling.scheduler.domain.decisions import Decision, MakeRoom, Need, StartInstance, Wait, WaitReason
 from kindling.scheduler.domain.departures import Departures
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate
+from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, expected_at
 from kindling.scheduler.domain.gangs import GangSearch
 from kindling.scheduler.domain.rooms import Room, RoomSearch
-from kindling.scheduler.domain.soonest import soonest
 from kindling.scheduler.domain.values import NEVER, Instance, Model, Worker
 from kindling.scheduler.domain.view import ClusterView
 
@@ -45,10 +44,10 @@ class Policy:
         if barred >= view.startable:  # without the shunned ones, somebody less choosy might still succeed
             return Wait(WaitReason.NO_SLOT if shunned & view.startable else WaitReason.ALL_FAILED)
         barred |= view.reserved
-        if need.model.settings.devices > 1:
-            return GangSearch(self._judge(view, need, barred, now)).place()
-        free = soonest(view, need.model.checkpoint, barred, now, self.assumptions)
         judge = self._judge(view, need, barred, now)
+        if need.model.settings.devices > 1:
+            return GangSearch(judge).place()
+        free = judge.free_slots(need.model.checkpoint, barred)
         room = _best_room(judge, free[0].seconds if free else math.inf)
         if room is not None:
             return room.decision
@@ -84,14 +83,14 @@ def instance_with_room(view: ClusterView, model: Model, avoid: frozenset[str] = 
     free, so that each generation runs as fast as it can. Once they are scarce it is the fullest, so that others run
     empty and make room.
     """
-    best, least, sign = None, (math.inf, 0), 1 if view.slots else -1
+    best, least, sign = None, (math.inf, 0), 1 if view.slots else -1  # when it is loaded, and how empty it is
     for instance in view.instances_of(model.name):
         if instance.instance_id in avoid or not view.serves(instance):
             continue
         count = view.load(instance.instance_id)
-        loaded_at = instance.started_at + instance.estimated_seconds if instance.is_loading else NEVER
-        if count < model.settings.concurrency_target and (best is None or (loaded_at, sign * count) < least):
-            best, least = instance, (loaded_at, sign * count)
+        order = expected_at(instance) if instance.is_loading else NEVER, sign * count
+        if count < model.settings.concurrency_target and order < least:
+            best, least = instance, order
     return best
 
 

@@ -7,11 +7,10 @@ from heapq import nsmallest
 from itertools import chain, islice
 
 from kindling.scheduler.domain.decisions import AwaitSlot, ClearDevices, MakeRoom, Need, Wait, WaitReason
-from kindling.scheduler.domain.departures import Clearing, Departures, join, move, stop
-from kindling.scheduler.domain.estimate import Assumptions, Estimate, estimate, migration_seconds
-from kindling.scheduler.domain.soonest import soonest
+from kindling.scheduler.domain.departures import Clearing, Departures, stop
+from kindling.scheduler.domain.estimate import Estimate, migration_seconds
 from kindling.scheduler.domain.values import Instance, Worker
-from kindling.scheduler.domain.victims import VictimSet, cheapest_set
+from kindling.scheduler.domain.victims import Victim, VictimSet, cheapest_set
 from kindling.scheduler.domain.view import ClusterView
 
 _LOOKED_AT = 16  # idle instances, and nodes that hold some of the checkpoint
@@ -41,17 +40,19 @@ class RoomSearch:
     judge: Departures
     limit_seconds: float
     best: Room | None = None
-    view: ClusterView = field(init=False)
-    need: Need = field(init=False)
-    now: float = field(init=False)
-    assumptions: Assumptions = field(init=False)
     _estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by node and kind of device
     _near: list[tuple[float, Worker]] | None = None
     _oldest: list[Instance] | None = None
 
-    def __post_init__(self) -> None:
-        judge = self.judge
-        self.view, self.need, self.now, self.assumptions = judge.view, judge.need, judge.now, judge.assumptions
+    @property
+    def view(self) -> ClusterView:
+        """Where it looks."""
+        return self.judge.view
+
+    @property
+    def need(self) -> Need:
+        """Whom it looks for."""
+        return self.judge.need
 
     def look_at_leaving(self) -> None:
         """Slots that become free already, and that nobody else counts on."""
@@ -77,14 +78,12 @@ class RoomSearch:
             victim = self.view.instances[name]
             if victim.model not in seen and self.judge.can_hand_over(victim):
                 seen.add(victim.model)
-                self._look_at_joining(victim)
+                if self.judge.frees_enough(victim):
+                    self._look_at_joining(victim)
 
     def _look_at_joining(self, victim: Instance) -> None:
-        other = self.judge.place_beside(victim, self.view.reserved) if self.judge.frees_enough(victim) else None
-        if other is not None:
-            handover = migration_seconds(self.view, victim, self.view.workers[other.worker_id])
-            harm_seconds = handover + self.judge.regret(victim)
-            self._consider(Room(handover + self._there(victim), harm_seconds, join(victim, other, self.need.model)))
+        if (joiner := self.judge.joiner(victim, Clearing(set(self.view.reserved)))) is not None:
+            self._consider_victim(victim, joiner)
 
     def look_at_busy(self) -> None:
         """Instances where the model would be ready sooner: their generations go on elsewhere, or end soon."""
@@ -113,21 +112,19 @@ class RoomSearch:
 
     def _look_at_moving(self, victim: Instance) -> None:
         """Its generations can go to a free slot, or to one from which somebody idle has to go first."""
-        checkpoint, barred = self.view.models[victim.model].checkpoint, {victim.worker_id} | self.view.reserved
-        free = soonest(self.view, checkpoint, barred, self.now, self.assumptions)
-        for target in free[:1]:
-            self._consider_moving(victim, target, 0.0, move(victim, target, self.need.model))
-        if not free:
-            others = (one for one in self._evictable() if self._can_be_replaced_by(victim, one))
-            for other in islice(others, _MOVERS):
-                worker = self.view.workers[other.worker_id]
-                target = estimate(self.view, worker, checkpoint, self.now, self.assumptions)
-                self._consider_moving(victim, target, self.judge.regret(other), stop(other))
+        if (mover := self.judge.mover(victim, Clearing({victim.worker_id}))) is not None:
+            self._consider_victim(victim, mover)
+            return
+        others = (one for one in self._evictable() if self._can_be_replaced_by(victim, one))
+        for other in islice(others, _MOVERS):
+            self._look_at_replacing(victim, other)
 
-    def _consider_moving(self, victim: Instance, target: Estimate, regret: float, decision: MakeRoom) -> None:
-        handover = migration_seconds(self.view, victim, self.view.workers[target.worker_id])
+    def _look_at_replacing(self, victim: Instance, other: Instance) -> None:
+        worker = self.view.workers[other.worker_id]
+        target = self.judge.startup(worker, self.view.models[victim.model].checkpoint)
+        handover = migration_seconds(self.view, victim, worker)
         seconds = target.seconds + handover + self._there(victim)
-        self._consider(Room(seconds, handover + regret, decision))
+        self._consider(Room(seconds, handover + self.judge.regret(other), stop(other)))
 
     def _can_be_replaced_by(self, victim: Instance, other: Instance) -> bool:
         """Whether a busy instance fits elsewhere once an idle one has left there."""
@@ -137,11 +134,16 @@ class RoomSearch:
 
     def _look_at_waiting(self, victim: Instance) -> None:
         """Who has waited for long waits no longer than starting elsewhere would take all in all."""
-        if (left := self.view.seconds_left(victim, self.now)) is None:
+        if (left := self.view.seconds_left(victim, self.judge.now)) is None:
             return
-        seconds, waited = left * _DOUBT + self._there(victim), self.now - self.need.since
+        seconds, waited = left * _DOUBT + self._there(victim), self.judge.now - self.need.since
         if seconds + waited < self.limit_seconds:
-            self._consider(Room(seconds, self.judge.regret(victim), Wait(WaitReason.SOONER_HERE, self.now + left)))
+            self._consider(
+                Room(seconds, self.judge.regret(victim), Wait(WaitReason.SOONER_HERE, self.judge.now + left))
+            )
+
+    def _consider_victim(self, instance: Instance, victim: Victim) -> None:
+        self._consider(Room(victim.seconds + self._there(instance), victim.harm_seconds, victim.step))
 
     def _consider(self, room: Room) -> None:
         if room.cost_seconds < self.limit_seconds:
@@ -173,7 +175,7 @@ class RoomSearch:
     def _evictable(self) -> list[Instance]:
         """Idle instances that may be evicted, those first that have been idle longest."""
         if self._oldest is None:
-            oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.now))
+            oldest = map(self.view.instances.__getitem__, self.view.idle.in_eviction_order(self.judge.now))
             some = islice(oldest, _LOOKED_THROUGH)
             self._oldest = list(islice(filter(self.judge.can_be_evicted, some), _LOOKED_AT))
         return self._oldest
@@ -203,13 +205,13 @@ class RoomSearch:
         of a kind differ only in how soon they build it, but for those that have it parked."""
         view, checkpoint = self.view, self.need.model.checkpoint
         if view.holders.has_parked(worker.worker_id, checkpoint.digest):
-            return estimate(view, worker, checkpoint, self.now, self.assumptions).seconds
+            return self.judge.startup(worker, checkpoint).seconds
         kind = worker.node_id, worker.device_kind
         if kind not in self._estimates:
-            self._estimates[kind] = estimate(view, worker, checkpoint, self.now, self.assumptions)
+            self._estimates[kind] = self.judge.startup(worker, checkpoint)
         there = self._estimates[kind]
-        init_seconds = view.experience.init_seconds(checkpoint, worker, there.source) or self.assumptions.init_seconds
-        return there.seconds_with(init_seconds)
+        init_seconds = view.experience.init_seconds(checkpoint, worker, there.source)
+        return there.seconds_with(init_seconds or self.judge.assumptions.init_seconds)
 
 
 def _cleared(worker: Worker, there: float, chosen: VictimSet) -> Room:

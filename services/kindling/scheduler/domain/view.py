@@ -193,9 +193,10 @@ class ClusterView(ClusterRecords):
 
     def _review_only_other(self, instance: Instance) -> None:
         """The only other instance of a model, which is not the only one of its model any more, or has become it."""
-        others = self.of_model[instance.model] - {instance.instance_id}
-        if len(others) == 1:
-            self._review_instance(*others)
+        names = self.of_model[instance.model]
+        if len(names) <= 2:  # else nobody is the only other one
+            for name in names - {instance.instance_id}:
+                self._review_instance(name)
 
     def _review_migrating(self, migration: Migration) -> None:
         self._review_instance(migration.source_id)
