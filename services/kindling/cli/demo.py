@@ -28,8 +28,10 @@ from kindling.platform.errors import InternalError
 from kindling.platform.logging import configure_logging
 from kindling.v1 import model_pb2
 
-NODES = 2
-WORKERS_PER_NODE = 2
+# One of each: with more, a start goes where it is expected to be soonest, and what is parked, or on a fast disk, may be
+# expected some milliseconds later than what is in DRAM, or in a store as fast, elsewhere. Here each tier is to be seen.
+NODES = 1
+WORKERS_PER_NODE = 1
 _SMALLEST_POOL_BYTES = 512 * 2**20
 _PROMPT = "Tell me what a serverless model does while nobody calls it."
 _ANSWER_TOKENS = 48
@@ -64,7 +66,7 @@ async def _until_done(directory: Path, source: Path | None) -> None:
 
 async def _demo(directory: Path, source: Path, *, is_sample: bool) -> None:
     options = _options(directory, source)
-    what = f"starting etcd, scheduler, gateway and {NODES} nodes with {WORKERS_PER_NODE} workers each"
+    what = "starting etcd, scheduler, gateway, a storage manager and a worker"
     starting = err.status(what)
     starting.start()
     try:
